@@ -1,0 +1,7 @@
+"""winseed: Windows Server installs itself on Proxmox VE.
+
+spec + media + machine facts -> Plan -> files -> answer ISO
+
+Readers (`media/`) report facts, `make_plan` (`plan.py`) is the only place with opinions, and
+writers (`answer/render.py`, `disc.py`) decide nothing. `build.py` is that line, read aloud.
+"""

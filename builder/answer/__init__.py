@@ -1,0 +1,1 @@
+"""The answer file: rendered here, and judged here."""

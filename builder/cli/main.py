@@ -1,0 +1,88 @@
+"""`winseed`: choose the verb, run it, turn errors into messages and exit codes.
+
+Nothing is imported for a verb that is not called: `winseed --help` must be instant.
+"""
+
+import importlib
+import os
+import sys
+
+import click
+
+from builder.console import Console
+from builder.errors import ExitCode, WinseedError
+
+VERBS = {
+    "init": "write a commented starter spec",
+    "iso": "write the answer ISO of one host or of all",
+    "plan": "print what would be built, or compare it with an existing ISO",
+    "inspect": "show what is on a disc",
+    "schema": "print the JSON Schema of the spec, for editors",
+}
+
+
+class Verbs(click.Group):
+    """The verbs, each in `builder/cli/<verb>.py` as a command named `command`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The verbs in the order a user meets them."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the verb that is called, and no other."""
+        if cmd_name not in VERBS:
+            return None
+        module = importlib.import_module(f"builder.cli.{cmd_name.replace('-', '_')}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the verbs from the table, so that help imports none of them."""
+        with formatter.section("Verbs"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+def make_console(*, quiet: bool = False) -> Console:
+    """The console of this process: colours unless NO_COLOR, bars only on a terminal."""
+    live = sys.stderr.isatty()
+    color = live and not os.environ.get("NO_COLOR")
+    return Console(stream=sys.stderr, live=live, color=color, quiet=quiet)
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="winseed")
+@click.option("--debug", is_flag=True, help="Show a traceback with every error.")
+@click.pass_context
+def winseed(ctx: click.Context, debug: bool) -> None:
+    """Windows Server installs itself on Proxmox VE, with nobody at the console."""
+    ctx.ensure_object(dict)["debug"] = debug
+
+
+def main() -> None:
+    """Entry point: the only place that ends the process."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one call and return its exit code; see `errors.ExitCode`."""
+    debug = "--debug" in arguments
+    try:
+        winseed.main(args=arguments, prog_name="winseed", standalone_mode=False)
+    except WinseedError as error:
+        if debug:
+            raise
+        make_console().error(error)
+        return error.code
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.ClickException as error:
+        error.show(sys.stderr)
+        return ExitCode.SPEC
+    except (KeyboardInterrupt, click.Abort):
+        make_console().line("interrupted")
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        # the reader of stdout went away (`winseed plan | head`): nothing of ours failed
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.DONE
+    return ExitCode.DONE

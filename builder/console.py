@@ -1,0 +1,122 @@
+"""What a person sees while winseed works: steps, progress, warnings, errors; all on stderr.
+
+Results belong on stdout and are printed by the verbs in `cli/`. Every line passes through the
+mask, so a secret that slipped into a message is shown as `***`.
+"""
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Iterator
+from typing import Protocol, TextIO
+
+from builder.errors import WinseedError
+
+MASK = "***"
+SHORTEST_SECRET = 4  # masking shorter strings would garble ordinary words
+
+RED, YELLOW, DIM, BOLD, PLAIN = "\x1b[31m", "\x1b[33m", "\x1b[2m", "\x1b[1m", "\x1b[0m"
+
+
+class Progress(Protocol):
+    """Where a long piece of work reports how far it is; `count` in the unit of the total."""
+
+    def advance(self, count: int) -> None: ...
+
+
+class NoProgress:
+    """Progress nobody watches."""
+
+    def advance(self, count: int) -> None:
+        """Forget it."""
+
+
+@dataclasses.dataclass(kw_only=True)
+class Console:
+    """The terminal, or what stands in its place.
+
+    `live` allows moving bars (a terminal), `color` allows escape sequences (NO_COLOR unset).
+    """
+
+    stream: TextIO
+    live: bool = False
+    color: bool = False
+    quiet: bool = False
+    secrets: set[str] = dataclasses.field(default_factory=set)
+
+    def hide(self, *secrets: str) -> None:
+        """Show each of `secrets` as `***` from now on."""
+        self.secrets.update(text for text in secrets if len(text) >= SHORTEST_SECRET)
+
+    def masked(self, text: str) -> str:
+        """`text` with every known secret replaced; longer ones first, so that none shines through."""
+        for secret in sorted(self.secrets, key=len, reverse=True):
+            text = text.replace(secret, MASK)
+        return text
+
+    def line(self, text: str, color: str = "") -> None:
+        """Print one line."""
+        text = self.masked(text)
+        print(f"{color}{text}{PLAIN}" if color and self.color else text, file=self.stream)
+
+    def note(self, text: str) -> None:
+        """Something worth knowing that asks for nothing."""
+        if not self.quiet:
+            self.line(text, DIM)
+
+    def warn(self, text: str) -> None:
+        """Something the user should look at."""
+        self.line(f"warning: {text}", YELLOW)
+
+    def error(self, error: WinseedError) -> None:
+        """An error as the user reads it: what, every problem, what to do."""
+        self.line(f"error: {error.what}", RED)
+        for problem in error.problems:
+            self.line(f"  {problem}")
+        if error.hint:
+            self.line(f"hint: {error.hint}")
+
+    @contextlib.contextmanager
+    def step(self, text: str) -> Iterator[None]:
+        """Name a step while it runs; its time is told when it took long enough to wonder."""
+        started = time.monotonic()
+        yield
+        elapsed = time.monotonic() - started
+        if not self.quiet:
+            self.line(f"{text} ({elapsed:.2f} s)", DIM)
+
+    @contextlib.contextmanager
+    def progress(self, label: str, total: int) -> Iterator[Progress]:
+        """Report on `total` bytes of work: a bar with rate and time left on a terminal, else a line."""
+        if not self.live or self.quiet:
+            yield NoProgress()
+            self.note(label)
+            return
+        from rich.console import Console as Screen
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            Progress as Bars,
+            TextColumn,
+            TimeRemainingColumn,
+            TransferSpeedColumn,
+        )
+
+        screen = Screen(file=self.stream, no_color=not self.color)
+        columns = (DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+        with Bars(TextColumn("{task.description}"), BarColumn(), *columns, console=screen) as bars:
+            task = bars.add_task(self.masked(label), total=total)
+            yield _Bar(bars.advance, task)
+
+
+class _Advance(Protocol):
+    def __call__(self, task_id: object, advance: float) -> None: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class _Bar:
+    step: object
+    task: object
+
+    def advance(self, count: int) -> None:
+        self.step(self.task, count)  # type: ignore[operator]

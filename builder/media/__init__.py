@@ -1,0 +1,1 @@
+"""What is on a disc: facts only, no opinions."""
