@@ -21,7 +21,8 @@ RED, YELLOW, DIM, BOLD, PLAIN = "\x1b[31m", "\x1b[33m", "\x1b[2m", "\x1b[1m", "\
 class Progress(Protocol):
     """Where a long piece of work reports how far it is; `count` in the unit of the total."""
 
-    def advance(self, count: int) -> None: ...
+    def advance(self, count: int) -> None:
+        """Another `count` is done."""
 
 
 class NoProgress:
@@ -49,7 +50,7 @@ class Console:
         self.secrets.update(text for text in secrets if len(text) >= SHORTEST_SECRET)
 
     def masked(self, text: str) -> str:
-        """`text` with every known secret replaced; longer ones first, so that none shines through."""
+        """`text` with every known secret replaced, longer ones first."""
         for secret in sorted(self.secrets, key=len, reverse=True):
             text = text.replace(secret, MASK)
         return text
@@ -87,16 +88,16 @@ class Console:
 
     @contextlib.contextmanager
     def progress(self, label: str, total: int) -> Iterator[Progress]:
-        """Report on `total` bytes of work: a bar with rate and time left on a terminal, else a line."""
+        """Report on `total` bytes of work: a bar with rate and time left, or a plain line."""
         if not self.live or self.quiet:
             yield NoProgress()
             self.note(label)
             return
         from rich.console import Console as Screen
+        from rich.progress import Progress as Bars
         from rich.progress import (
             BarColumn,
             DownloadColumn,
-            Progress as Bars,
             TextColumn,
             TimeRemainingColumn,
             TransferSpeedColumn,

@@ -1,4 +1,4 @@
-"""Where the templates and driver tables lie: beside the package in a checkout, inside it in a wheel."""
+"""Where templates and driver tables lie: beside the package, or inside it in a wheel."""
 
 from pathlib import Path
 

@@ -24,11 +24,11 @@ VERBS = {
 class Verbs(click.Group):
     """The verbs, each in `builder/cli/<verb>.py` as a command named `command`."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, _ctx: click.Context) -> list[str]:
         """The verbs in the order a user meets them."""
         return list(VERBS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import the verb that is called, and no other."""
         if cmd_name not in VERBS:
             return None
@@ -36,7 +36,7 @@ class Verbs(click.Group):
         command: click.Command = module.command
         return command
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the verbs from the table, so that help imports none of them."""
         with formatter.section("Verbs"):
             formatter.write_dl(list(VERBS.items()))

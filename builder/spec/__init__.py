@@ -1,0 +1,1 @@
+"""The spec of a site: TOML, environment and flags as checked values."""
