@@ -39,6 +39,7 @@ class Release:
     sconfig_autostart: bool
     au_option_7: bool
     update_scan: str
+    feature_version: str
     images: tuple[ReleaseImage, ...]
 
     def image(self, sku: Sku, edition: Edition) -> ReleaseImage | None:
@@ -99,5 +100,6 @@ def _load(path: Path) -> Release:
         sconfig_autostart=table["guest"]["sconfig_autostart"],
         au_option_7=table["guest"]["au_option_7"],
         update_scan=table["guest"]["update_scan"],
+        feature_version=table["guest"]["feature_version"],
         images=images,
     )

@@ -19,7 +19,7 @@ from builder.values import Bus, Channel, Delivery, Firmware, derive_mac
 SMALLEST_WINDOWS_MIB = 32 * 1024 - 4 * 1024
 PARTITION_TABLE_MIB = 2
 REFS_UNITS = (4096, 65536)
-SLOW_LETTERS = 3
+DEFAULT_RELEASE = "2022"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,7 @@ class Conflict:
 
 def find_conflicts(host: HostSpec) -> Iterator[Conflict]:
     """Every rule between keys that `host` breaks."""
-    release = load_release(host.release)
+    release = load_release(host.release or DEFAULT_RELEASE)
     for rule in RULES:
         yield from rule(host, release)
 

@@ -239,7 +239,9 @@ class HostSpec(Table):
     """Everything about one host; `[defaults]` takes the same keys but `name`."""
 
     name: Name = Field(description="Computer name.")
-    release: Release = Field(default="2022", description="2012r2, 2016, 2019, 2022 or 2025.")
+    release: Release | None = Field(
+        default=None, description="2012r2, 2016, 2019, 2022 or 2025. Default: the media's, or 2022."
+    )
     edition: EditionKey = Field(default=Edition.CORE, description="core or desktop.")
     sku: SkuKey = Field(default=Sku.STANDARD, description="standard, datacenter or azure.")
     channel: ChannelKey | None = Field(

@@ -1,0 +1,1 @@
+"""The plan: every decision, taken once, frozen, printable, with a fingerprint."""

@@ -1,0 +1,75 @@
+"""The steps of the first boot, in the order that docs/architecture.md explains."""
+
+import dataclasses
+
+from builder.plan.model import Attachment, Step, StepKind
+from builder.spec.model import HostSpec
+
+MINUTE = 60
+OWN_TIMEOUTS = {
+    "drivers": 10 * MINUTE,
+    "agent": 15 * MINUTE,
+    "balloon": 5 * MINUTE,
+    "data-disks": 10 * MINUTE,
+    "remote-access": 15 * MINUTE,
+    "settings": 5 * MINUTE,
+    "scrub": 5 * MINUTE,
+}
+PACKAGE_TIMEOUT = 120 * MINUTE
+SCRIPT_TIMEOUT = 60 * MINUTE
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Attachments:
+    """The user's files by purpose; names on the medium are unique."""
+
+    packages: tuple[Attachment, ...] = ()
+    scripts: tuple[Attachment, ...] = ()
+    openssh: Attachment | None = None
+
+    @property
+    def all(self) -> tuple[Attachment, ...]:
+        """Every file that travels on the medium."""
+        openssh = (self.openssh,) if self.openssh else ()
+        return (*self.packages, *self.scripts, *openssh)
+
+
+def make_steps(
+    host: HostSpec, attachments: Attachments, *, agent: bool, balloon: bool
+) -> tuple[Step, ...]:
+    """The steps that `host` needs: drivers first, scrub last."""
+    remote = host.remote
+    own = {
+        "drivers": True,
+        "agent": agent,
+        "balloon": balloon,
+        "data-disks": bool(host.data_disk),
+        "remote-access": remote.winrm or remote.rdp or remote.ssh,
+        "settings": True,
+    }
+    return (
+        *(_own(name) for name, wanted in own.items() if wanted),
+        *(
+            Step(
+                name=f"update-{number:02}",
+                kind=StepKind.PACKAGE,
+                file=package.name,
+                timeout=PACKAGE_TIMEOUT,
+            )
+            for number, package in enumerate(attachments.packages, start=1)
+        ),
+        *(
+            Step(
+                name=f"script-{number:02}",
+                kind=StepKind.CMD if script.name.lower().endswith(".cmd") else StepKind.POWERSHELL,
+                file=script.name,
+                timeout=SCRIPT_TIMEOUT,
+            )
+            for number, script in enumerate(attachments.scripts, start=1)
+        ),
+        _own("scrub"),
+    )
+
+
+def _own(name: str) -> Step:
+    return Step(name=name, kind=StepKind.OWN, file=f"{name}.ps1", timeout=OWN_TIMEOUTS[name])

@@ -1,0 +1,280 @@
+"""The one place with opinions: spec and facts -> Plan. Pure; the spec ends here."""
+
+import dataclasses
+import functools
+import tomllib
+from collections.abc import Mapping
+from typing import assert_never
+
+from builder import resources
+from builder.drivers import Layout
+from builder.errors import ExitCode, Problem, WinseedError
+from builder.media.windows import WindowsMedia
+from builder.plan.disk import make_disk
+from builder.plan.drivers import DriverFacts, VirtioDisc, make_drivers
+from builder.plan.first_boot import Attachments, make_steps
+from builder.plan.image import choose_channel, choose_image, choose_key
+from builder.plan.model import (
+    Account,
+    Administrator,
+    DiskPlan,
+    DriverPlan,
+    ImageByIndex,
+    ImageByName,
+    ImageChoice,
+    LocalePlan,
+    MachinePlan,
+    Media,
+    Membership,
+    OfflineJoin,
+    Plan,
+    RemotePlan,
+    Risk,
+    SettingsPlan,
+    UpdatesPlan,
+    Workgroup,
+)
+from builder.plan.network import make_nics
+from builder.plan.updates import make_updates
+from builder.releases import Release, load_release
+from builder.spec.model import HostSpec
+from builder.tables import input_locale
+from builder.values import Bus, Delivery, Edition, Firmware, Secret
+
+DEFAULT_LANGUAGE = "en-US"
+MEMORY_MIB = {Edition.CORE: 4096, Edition.DESKTOP: 6144}
+# well-known SIDs: group names differ by language
+GROUP_SIDS = {
+    "administrators": "S-1-5-32-544",
+    "users": "S-1-5-32-545",
+    "remote-desktop-users": "S-1-5-32-555",
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Secrets:
+    """The secrets of one host. `nonce` is random when the password was drawn here, "" else."""
+
+    administrator: Secret
+    given: bool
+    nonce: str
+    accounts: Mapping[str, Secret]
+    join_blob: Secret | None
+    on_medium: bool
+
+
+def make_plan(
+    host: HostSpec,
+    *,
+    site: str,
+    windows: WindowsMedia | None,
+    drivers: DriverFacts,
+    attachments: Attachments,
+    secrets: Secrets,
+    version: str,
+) -> Plan:
+    """Decide everything about `host`. Raises WinseedError (SPEC, MEDIA or UNSAFE).
+
+    `host.release` must be set: without one in the spec it is read from the media before.
+    """
+    release = load_release(host.release or "")
+    refuse_lasting_secrets(host, secrets)
+    image = choose_image(host, release, windows)
+    channel, assumption = choose_channel(host, release, windows)
+    driver_plan, driver_risks = make_drivers(host, release, drivers)
+    disk = make_disk(host)
+    updates = make_updates(host, release)
+    steps = make_steps(
+        host,
+        attachments,
+        agent=driver_plan.agent is not None,
+        balloon=driver_plan.balloon_service is not None,
+    )
+    membership = _membership(host, secrets)
+    beliefs = _beliefs(
+        release, image, disk, driver_plan, updates, assumption=assumption, membership=membership
+    )
+    return Plan(
+        host=host.name,
+        release=release.id,
+        release_name=release.name,
+        build=release.build,
+        edition=host.edition,
+        sku=host.sku,
+        channel=channel,
+        image=image,
+        key=choose_key(host, release, channel, windows),
+        locale=_locale(host, image, windows),
+        owner=host.owner,
+        organization=host.organization,
+        membership=membership,
+        disk=disk,
+        drivers=driver_plan,
+        nics=make_nics(host, site),
+        dns_suffixes=host.dns_suffixes,
+        administrator=Administrator(
+            password=secrets.administrator, given=secrets.given, expires=host.expire_password
+        ),
+        accounts=_accounts(host, secrets),
+        updates=updates,
+        remote=_remote(host, attachments),
+        settings=_settings(host, release),
+        steps=steps,
+        attachments=attachments.all,
+        machine=_machine(host, release),
+        media=_media(windows, drivers),
+        risks=(*(_risk(belief) for belief in beliefs), *driver_risks),
+        nonce=secrets.nonce,
+        version=version,
+    )
+
+
+def refuse_lasting_secrets(host: HostSpec, secrets: Secrets) -> None:
+    """A password or blob that stays valid does not go onto a medium unasked (exit 7)."""
+    lasting = [f"account {account.name!r}" for account in host.account]
+    if host.offline_join_file:
+        lasting.append("offline_join_file")
+    if lasting and not secrets.on_medium:
+        raise WinseedError(
+            "the answer ISO would carry secrets that stay valid after installation",
+            code=ExitCode.UNSAFE,
+            problems=tuple(Problem(where=host.name, what=what) for what in lasting),
+            hint="leave them out, or accept it with --secrets-on-medium and delete the ISO later",
+        )
+
+
+def _locale(host: HostSpec, image: ImageChoice, windows: WindowsMedia | None) -> LocalePlan:
+    languages = image.languages if isinstance(image, ImageByIndex) else ()
+    first = languages[0] if languages else DEFAULT_LANGUAGE
+    language = host.locale.ui_language or first
+    if languages and language.casefold() not in {text.casefold() for text in languages}:
+        name = windows.path.name if windows else "the media"
+        raise WinseedError(
+            f"{name} speaks {', '.join(languages)}, not {language}",
+            code=ExitCode.MEDIA,
+            hint="set locale.ui_language to a language of the media; formats and keyboards are "
+            "free: user_locale, system_locale, input",
+        )
+    user_locale = host.locale.user_locale or language
+    return LocalePlan(
+        ui_language=language,
+        system_locale=host.locale.system_locale or language,
+        user_locale=user_locale,
+        input_locale=";".join(host.locale.input or (input_locale(user_locale),)),
+        time_zone=host.locale.time_zone,
+    )
+
+
+def _membership(host: HostSpec, secrets: Secrets) -> Membership:
+    if secrets.join_blob is not None:
+        return OfflineJoin(blob=secrets.join_blob)
+    return Workgroup(name=host.workgroup)
+
+
+def _accounts(host: HostSpec, secrets: Secrets) -> tuple[Account, ...]:
+    return tuple(
+        Account(
+            name=account.name,
+            full_name=account.full_name,
+            description=account.description,
+            group_sids=tuple(dict.fromkeys(GROUP_SIDS[group] for group in account.groups)),
+            password=secrets.accounts[account.name],
+        )
+        for account in host.account
+    )
+
+
+def _remote(host: HostSpec, attachments: Attachments) -> RemotePlan:
+    return RemotePlan(
+        winrm=host.remote.winrm,
+        rdp=host.remote.rdp,
+        ssh=host.remote.ssh,
+        package=attachments.openssh,
+        allow_from=host.remote.allow_from,
+    )
+
+
+def _settings(host: HostSpec, release: Release) -> SettingsPlan:
+    core = host.edition is Edition.CORE
+    return SettingsPlan(
+        server_manager=None if core else host.settings.server_manager,
+        sconfig=host.settings.sconfig if core and release.sconfig_autostart else None,
+    )
+
+
+def _machine(host: HostSpec, release: Release) -> MachinePlan:
+    machine = host.machine
+    uefi = host.disk.layout is Firmware.UEFI
+    return MachinePlan(
+        ostype=release.ostype,
+        cores=machine.cores,
+        memory_mib=machine.memory_mib or MEMORY_MIB[host.edition],
+        cpu=machine.cpu,
+        secure_boot=uefi and machine.secure_boot,
+        tpm=uefi and machine.tpm,
+        agent=machine.agent,
+        balloon=machine.balloon,
+        rng=machine.rng,
+        virtiofs=machine.virtiofs,
+        vga=machine.vga,
+    )
+
+
+def _media(windows: WindowsMedia | None, drivers: DriverFacts) -> Media:
+    match drivers:
+        case VirtioDisc(media=virtio):
+            volume, size = virtio.volume_id, virtio.size
+        case Layout():
+            volume, size = drivers.volume_id, None
+        case _:
+            assert_never(drivers)
+    return Media(
+        windows_volume=windows.volume_id if windows else None,
+        windows_size=windows.size if windows else None,
+        virtio_volume=volume,
+        virtio_size=size,
+    )
+
+
+def _beliefs(
+    release: Release,
+    image: ImageChoice,
+    disk: DiskPlan,
+    drivers: DriverPlan,
+    updates: UpdatesPlan,
+    *,
+    assumption: str,
+    membership: Membership,
+) -> tuple[str, ...]:
+    storage = disk.bus is not Bus.SATA
+    ways = drivers.deliveries
+    pinned = any(policy.name == "TargetReleaseVersion" for policy in updates.policies)
+    applies = {
+        "FT01": storage and Delivery.DRIVER_PATHS in ways,
+        "FT02": storage and Delivery.DRVLOAD in ways,
+        "FT03": storage and drivers.carried and Delivery.WINPE_DRIVER in ways,
+        "FT04": disk.guard,
+        "FT05": release.adds_recovery,
+        "FT06": isinstance(image, ImageByName),
+        "FT07": True,
+        "FT08": pinned,
+        "FT09": bool(assumption),
+        "FT10": drivers.os == "2k8R2",
+        "FT11": not drivers.carried,
+        "FT12": bool(drivers.packages),
+        "FT13": bool(updates.policies),
+        "FT14": isinstance(membership, OfflineJoin),
+    }
+    return tuple(belief for belief, holds in applies.items() if holds)
+
+
+def _risk(belief: str) -> Risk:
+    row = beliefs()[belief]
+    return Risk(id=belief, what=row["what"], way_out=row["way_out"], source=row["source"])
+
+
+@functools.cache
+def beliefs() -> Mapping[str, Mapping[str, str]]:
+    """Every belief by id, with `what`, `way_out` and `source`."""
+    with (resources.templates() / "beliefs.toml").open("rb") as file:
+        return tomllib.load(file)

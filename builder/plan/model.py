@@ -1,0 +1,447 @@
+"""What a plan holds. Values only: no opinions here, no effects anywhere.
+
+`make.py` fills it; `answer/render.py` and `disc.py` read it. A plan prints without its secrets,
+and its fingerprint covers everything that prints.
+"""
+
+import dataclasses
+import enum
+import functools
+import hashlib
+import json
+from pathlib import Path, PurePath
+from typing import Any, Literal
+
+from builder.media.image import Extent
+from builder.values import Bus, Channel, Delivery, Edition, Firmware, Secret, Sku
+
+FINGERPRINT_LENGTH = 12
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ImageByIndex:
+    """An image that was read from the very media."""
+
+    index: int
+    name: str
+    display_name: str
+    build: int
+    languages: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ImageByName:
+    """An image named without having seen the media: `unverified` in every result."""
+
+    name: str
+
+
+ImageChoice = ImageByIndex | ImageByName
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NoKey:
+    """The answer file has no ProductKey element, and why."""
+
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class KmsClientKey:
+    """The public KMS client key of the edition."""
+
+    key: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GivenKey:
+    """The customer's own key."""
+
+    key: Secret
+
+
+KeyChoice = NoKey | KmsClientKey | GivenKey
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LocalePlan:
+    """Language tags, `;`-joined input locales, Windows time zone name."""
+
+    ui_language: str
+    system_locale: str
+    user_locale: str
+    input_locale: str
+    time_zone: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Partition:
+    """A partition in the order of creation; `number` counts MSR as well. Size None: the rest."""
+
+    number: int
+    kind: Literal["EFI", "MSR", "Primary"]
+    size_mib: int | None
+    filesystem: Literal["FAT32", "NTFS"] | None = None
+    label: str | None = None
+    letter: str | None = None
+    type_id: str | None = None
+    active: bool = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataDisk:
+    """A disk that a first-boot script prepares; `slot` is n of scsiN."""
+
+    letter: str
+    label: str
+    filesystem: str
+    allocation_unit: int | None
+    size_gib: int
+    slot: int
+    on_reinstall: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DiskPlan:
+    """The install disk. `guard` powers off before anything on a used disk is erased."""
+
+    layout: Firmware
+    bus: Bus
+    size_gib: int
+    partitions: tuple[Partition, ...]
+    windows_partition: int
+    guard: bool
+    data_disks: tuple[DataDisk, ...]
+
+
+class DriverSource(enum.Enum):
+    """The medium that packages are read from in the VM."""
+
+    ANSWER_ISO = "answer-iso"
+    VIRTIO_CD = "virtio-cd"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PackageFile:
+    """A file of a package: its bytes are `extents` of the virtio-win ISO at `disc`."""
+
+    name: str
+    size: int
+    sha256: str
+    disc: Path
+    extents: tuple[Extent, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DriverPackage:
+    """One INF with its files. `folder` is the path on its medium; `files` are empty on the CD."""
+
+    driver: str
+    folder: str
+    inf: str
+    boot: bool
+    version: str = ""
+    signer: str = ""
+    files: tuple[PackageFile, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GuestFile:
+    """A single file for the guest: `path` on its medium; `file` is None on the virtio CD."""
+
+    path: str
+    file: PackageFile | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DriverPlan:
+    """Where drivers come from. `without_driver` names devices that stay without one."""
+
+    source: DriverSource
+    virtio_release: str
+    os: str
+    packages: tuple[DriverPackage, ...]
+    agent: GuestFile | None
+    balloon_service: GuestFile | None
+    deliveries: tuple[Delivery, ...]
+    use_configuration_set: bool
+    without_driver: tuple[str, ...] = ()
+
+    @property
+    def boot_packages(self) -> tuple[DriverPackage, ...]:
+        """The packages for Windows PE: storage and nothing else."""
+        return tuple(package for package in self.packages if package.boot)
+
+    @property
+    def carried(self) -> bool:
+        """Whether the answer ISO holds the packages itself."""
+        return self.source is DriverSource.ANSWER_ISO
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Route:
+    """A default route; `number` is its key within the interface."""
+
+    number: int
+    prefix: str
+    next_hop: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NicPlan:
+    """A card: `identifier` is the MAC as Windows writes it, `mac` as Proxmox VE does."""
+
+    mac: str
+    identifier: str
+    model: str
+    bridge: str
+    vlan: int | None
+    addresses: tuple[str, ...]
+    dhcp4: bool
+    dhcp6: bool
+    routes: tuple[Route, ...]
+    dns: tuple[str, ...]
+    dns_suffix: str | None
+
+    @property
+    def static(self) -> bool:
+        """Whether the answer file sets addresses at all."""
+        return bool(self.addresses)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Administrator:
+    """The built-in account, found by RID 500."""
+
+    password: Secret
+    given: bool
+    expires: bool
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Account:
+    """A further local account; groups by SID."""
+
+    name: str
+    full_name: str
+    description: str
+    group_sids: tuple[str, ...]
+    password: Secret
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Workgroup:
+    """Member of a workgroup; None is Windows' own default."""
+
+    name: str | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OfflineJoin:
+    """Member of a domain by a provisioning blob of djoin."""
+
+    blob: Secret
+
+
+Membership = Workgroup | OfflineJoin
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PolicyValue:
+    """A registry value below the Windows Update policy key; `subkey` is "" or "AU"."""
+
+    subkey: str
+    name: str
+    kind: Literal["REG_DWORD", "REG_SZ"]
+    value: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class UpdatesPlan:
+    """Windows Update: the policies of specialize and what the administrator owes afterwards."""
+
+    mode: str
+    policies: tuple[PolicyValue, ...]
+    scan: str
+    duty: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Attachment:
+    """A file of the user that travels on the medium: `name` there, `path` here."""
+
+    name: str
+    path: Path
+    size: int
+    sha256: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RemotePlan:
+    """Ways in. `package` installs OpenSSH where it is not inbox."""
+
+    winrm: bool
+    rdp: bool
+    ssh: bool
+    package: Attachment | None
+    allow_from: tuple[str, ...]
+
+    @property
+    def wanted(self) -> bool:
+        """Whether any way in is asked for."""
+        return self.winrm or self.rdp or self.ssh
+
+
+class StepKind(enum.Enum):
+    """What a first-boot step runs."""
+
+    OWN = "own"  # a script of ours, rendered to `<name>.ps1`
+    POWERSHELL = "powershell"
+    CMD = "cmd"
+    PACKAGE = "package"  # an .msu or .cab
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Step:
+    """One step of the first boot: `file` lies in the script folder; time-out in seconds."""
+
+    name: str
+    kind: StepKind
+    file: str
+    timeout: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MachinePlan:
+    """The VM the medium is made for, in Proxmox VE's terms."""
+
+    ostype: str
+    cores: int
+    memory_mib: int
+    cpu: str
+    secure_boot: bool
+    tpm: bool
+    agent: bool
+    balloon: bool
+    rng: bool
+    virtiofs: bool
+    vga: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SettingsPlan:
+    """Habits of the console; None where the release has no such switch."""
+
+    server_manager: bool | None
+    sconfig: bool | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Risk:
+    """Something that rests on belief or on a report: `id` stands in docs/field-test.md."""
+
+    id: str
+    what: str
+    way_out: str
+    source: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Media:
+    """What was inspected; sizes let a later step compare the ISO on the node."""
+
+    windows_volume: str | None
+    windows_size: int | None
+    virtio_volume: str
+    virtio_size: int | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Everything that is built and done for one host."""
+
+    host: str
+    release: str
+    release_name: str
+    build: int
+    edition: Edition
+    sku: Sku
+    channel: Channel
+    image: ImageChoice
+    key: KeyChoice
+    locale: LocalePlan
+    owner: str
+    organization: str
+    membership: Membership
+    disk: DiskPlan
+    drivers: DriverPlan
+    nics: tuple[NicPlan, ...]
+    dns_suffixes: tuple[str, ...]
+    administrator: Administrator
+    accounts: tuple[Account, ...]
+    updates: UpdatesPlan
+    remote: RemotePlan
+    settings: SettingsPlan
+    steps: tuple[Step, ...]
+    attachments: tuple[Attachment, ...]
+    machine: MachinePlan
+    media: Media
+    risks: tuple[Risk, ...]
+    nonce: str  # differs for every build that drew its own password, "" otherwise
+    version: str
+
+    @property
+    def verified(self) -> bool:
+        """Whether the image was chosen from the media themselves."""
+        return isinstance(self.image, ImageByIndex)
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Twelve hex digits over everything that prints; secrets count as `***`."""
+        text = json.dumps(plan_document(self), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:FINGERPRINT_LENGTH]
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Every secret in the plan, for masking and for nothing else."""
+        found = [self.administrator.password, *(account.password for account in self.accounts)]
+        if isinstance(self.key, GivenKey):
+            found.append(self.key.key)
+        if isinstance(self.membership, OfflineJoin):
+            found.append(self.membership.blob)
+        return tuple(secret.reveal() for secret in found)
+
+
+UNPRINTED = frozenset({"disc", "extents", "path"})  # where bytes lie on this machine
+
+
+def plan_document(plan: Plan) -> dict[str, Any]:
+    """The plan as JSON values: secrets as `***`, nothing that names this machine's folders."""
+    document: dict[str, Any] = _document(plan)
+    return document
+
+
+def _document(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {
+            field.name: _document(getattr(value, field.name))
+            for field in dataclasses.fields(value)
+            if not (field.name in UNPRINTED and isinstance(value, PackageFile | Attachment))
+        }
+        kind = type(value).__name__
+        return {"kind": kind} | fields if kind in SUM_TYPES else fields
+    if isinstance(value, tuple):
+        return [_document(item) for item in value]
+    if isinstance(value, enum.Enum):
+        return value.value
+    if isinstance(value, Secret | PurePath):
+        return repr(value) if isinstance(value, Secret) else value.name
+    return value
+
+
+SUM_TYPES = frozenset(
+    kind.__name__
+    for kind in (
+        *(ImageByIndex, ImageByName, NoKey, KmsClientKey, GivenKey, Workgroup, OfflineJoin),
+    )
+)
