@@ -8,7 +8,7 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import Iterator
-from typing import Protocol, TextIO
+from typing import Any, Protocol, TextIO
 
 from builder.errors import WinseedError
 
@@ -93,31 +93,39 @@ class Console:
             yield NoProgress()
             self.note(label)
             return
+        from rich.progress import DownloadColumn, TimeRemainingColumn, TransferSpeedColumn
+
+        columns = (DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+        with self._bar(label, total, columns) as bar:
+            yield bar
+
+    @contextlib.contextmanager
+    def counting(self, label: str, total: int) -> Iterator[Progress]:
+        """Report on `total` things: a bar with count and time left on a terminal, else nothing."""
+        if not self.live:
+            yield NoProgress()
+            return
+        from rich.progress import MofNCompleteColumn, TimeRemainingColumn
+
+        with self._bar(label, total, (MofNCompleteColumn(), TimeRemainingColumn())) as bar:
+            yield bar
+
+    @contextlib.contextmanager
+    def _bar(self, label: str, total: int, columns: tuple[Any, ...]) -> Iterator[Progress]:
         from rich.console import Console as Screen
+        from rich.progress import BarColumn, TextColumn
         from rich.progress import Progress as Bars
-        from rich.progress import (
-            BarColumn,
-            DownloadColumn,
-            TextColumn,
-            TimeRemainingColumn,
-            TransferSpeedColumn,
-        )
 
         screen = Screen(file=self.stream, no_color=not self.color)
-        columns = (DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-        with Bars(TextColumn("{task.description}"), BarColumn(), *columns, console=screen) as bars:
-            task = bars.add_task(self.masked(label), total=total)
-            yield _Bar(bars.advance, task)
-
-
-class _Advance(Protocol):
-    def __call__(self, task_id: object, advance: float) -> None: ...
+        text = TextColumn("{task.description}")
+        with Bars(text, BarColumn(), *columns, console=screen, transient=True) as bars:
+            yield _Bar(bars.advance, bars.add_task(self.masked(label), total=total))
 
 
 @dataclasses.dataclass(frozen=True)
 class _Bar:
-    step: object
-    task: object
+    step: Any
+    task: Any
 
     def advance(self, count: int) -> None:
-        self.step(self.task, count)  # type: ignore[operator]
+        self.step(self.task, count)

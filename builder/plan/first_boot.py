@@ -2,7 +2,8 @@
 
 import dataclasses
 
-from builder.plan.model import Attachment, Step, StepKind
+from builder.media.attachment import Attachment
+from builder.plan.model import Step, StepKind
 from builder.spec.model import HostSpec
 
 MINUTE = 60

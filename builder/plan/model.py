@@ -12,6 +12,7 @@ import json
 from pathlib import Path, PurePath
 from typing import Any, Literal
 
+from builder.media.attachment import Attachment
 from builder.media.image import Extent
 from builder.values import Bus, Channel, Delivery, Edition, Firmware, Secret, Sku
 
@@ -172,6 +173,13 @@ class DriverPlan:
         """The packages for Windows PE: storage and nothing else."""
         return tuple(package for package in self.packages if package.boot)
 
+    def trusts_publisher(self, package: DriverPackage) -> bool:
+        """Whether Windows would ask about the vendor who signed it (virtio-win-pkg-scripts#57).
+
+        2k8R2 packages on the CD were not read; those of every release are vendor-signed.
+        """
+        return package.signer == "cross-signed" or (not package.signer and self.os == "2k8R2")
+
     @property
     def carried(self) -> bool:
         """Whether the answer ISO holds the packages itself."""
@@ -264,16 +272,6 @@ class UpdatesPlan:
     policies: tuple[PolicyValue, ...]
     scan: str
     duty: str
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Attachment:
-    """A file of the user that travels on the medium: `name` there, `path` here."""
-
-    name: str
-    path: Path
-    size: int
-    sha256: str
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

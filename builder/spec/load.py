@@ -18,6 +18,7 @@ from builder.tables import nearest
 
 DEFAULT_NAME = "winsrv"
 TOP = ("site", "defaults", "host")
+LARGEST_SPEC = 16 * 1024 * 1024  # bytes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -68,6 +69,22 @@ def load_site(
             hint="`winseed init` writes a commented spec that holds every key",
         )
     return Site(spec=site, hosts=hosts)
+
+
+def resolve_release(host: HostSpec, release: str) -> HostSpec:
+    """`host` with the release that its media turned out to be; rules are checked again."""
+    resolved = host.model_copy(update={"release": release})
+    problems = tuple(
+        Problem(where=f"{host.name}.{conflict.key}", what=conflict.what, hint=conflict.hint)
+        for conflict in find_conflicts(resolved)
+    )
+    if problems:
+        raise WinseedError(
+            f"the media are Windows Server {release}, which the spec does not fit",
+            code=ExitCode.SPEC,
+            problems=problems,
+        )
+    return resolved
 
 
 def spec_schema() -> dict[str, Any]:

@@ -1,0 +1,145 @@
+"""`winseed iso`: write the answer ISO of a host, or of every host."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from builder.cli.main import make_console
+from builder.cli.options import Call, host_options, source_date_epoch
+from builder.console import Console
+from builder.errors import ExitCode, Problem, WinseedError
+
+DEFAULT_EPOCH = 1577836800  # 2020-01-01: a build without SOURCE_DATE_EPOCH is reproducible as well
+FOLDER = "dist"
+
+
+@click.command("iso")
+@host_options
+@click.option("-o", "--output", type=Path, help=f"ISO file, or folder. Default: {FOLDER}/.")
+@click.option(
+    "--admin-password-file",
+    metavar="FILE",
+    help="Administrator password, first line; - is standard input. Default: "
+    "WINSEED_ADMIN_PASSWORD, else a random one-time password.",
+)
+@click.option("--secrets-on-medium", is_flag=True, help="Allow secrets that stay valid.")
+@click.option("--dry-run", is_flag=True, help="Check and plan everything, write nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@click.option("-v", "--verbose", is_flag=True, help="Tell the time of each stage.")
+def command(
+    call: Call,
+    output: Path | None,
+    admin_password_file: str | None,
+    secrets_on_medium: bool,
+    dry_run: bool,
+    as_json: bool,
+    verbose: bool,
+) -> None:
+    """Write the answer ISO: answer file, drivers, agent, scripts, manifest.
+
+    The ISO becomes the third CD of the VM. Without media it names the drivers on the virtio-win
+    CD and assumes evaluation media.
+    """
+    from builder.fleet import Job, deliver_fleet, usable_cores
+    from builder.report import iso_document, iso_lines, render_json
+
+    console = make_console(quiet=not verbose)
+    epoch = source_date_epoch(DEFAULT_EPOCH)
+    plans = _make_plans(call, admin_password_file, console, on_medium=secrets_on_medium)
+    jobs = [Job(plan, target) for plan, target in _targets(plans, output)]
+    if dry_run:
+        for job in jobs:
+            click.echo(f"would write {job.target}: {job.plan.release_name}, {job.plan.fingerprint}")
+        return
+    delivered: list[Any] = []
+    failed: list[Any] = []
+    with console.step("write and verify"), _watch(console, len(jobs)) as progress:
+        for result in deliver_fleet(jobs, epoch=epoch, workers=usable_cores()):
+            progress.advance(1)
+            (failed if isinstance(result, WinseedError) else delivered).append(result)
+    if as_json:
+        click.echo(render_json(iso_document(delivered)), nl=False)
+    else:
+        click.echo("\n".join(iso_lines(delivered)))
+    if failed:
+        raise _combined(failed, len(jobs))
+
+
+def _make_plans(
+    call: Call, password_file: str | None, console: Console, *, on_medium: bool
+) -> list[Any]:
+    """The plan of every host, or every host's problem at once."""
+    from builder import version
+    from builder.build import Shelf, plan_host
+    from builder.cli.passwords import gather_secrets, given_password
+
+    shelf = Shelf()
+    administrator = given_password(password_file)
+    plans = []
+    failed = []
+    with console.step("read media and plan"):
+        for host in call.site.hosts:
+            try:
+                secrets = gather_secrets(host, administrator, on_medium=on_medium)
+                plan = plan_host(
+                    host,
+                    site=call.site.spec.name,
+                    shelf=shelf,
+                    secrets=secrets,
+                    version=version(),
+                )
+            except WinseedError as error:
+                failed.append(error)
+            else:
+                console.hide(*plan.secrets)
+                plans.append(plan)
+    if failed:
+        raise _combined(failed, len(call.site.hosts))
+    return plans
+
+
+def _combined(failed: list[WinseedError], total: int) -> WinseedError:
+    """One error for one host; for several, each with its own words, the gravest code."""
+    unique = list({(error.what, error.problems): error for error in failed}.values())
+    if len(unique) == 1:
+        return unique[0]
+    problems = tuple(
+        problem
+        for error in unique
+        for problem in (Problem(where="", what=error.what, hint=error.hint), *error.problems)
+    )
+    return WinseedError(
+        f"{len(failed)} of {total} hosts failed",
+        code=ExitCode(max(error.code for error in unique)),
+        problems=problems,
+    )
+
+
+def _targets(plans: list[Any], output: Path | None) -> Iterator[tuple[Any, Path]]:
+    from builder.build import iso_name
+
+    single = output is not None and output.suffix.lower() == ".iso"
+    if single and len(plans) > 1:
+        raise WinseedError(
+            f"{output} is one file, but there are {len(plans)} hosts",
+            code=ExitCode.SPEC,
+            hint="give a folder with -o",
+        )
+    for plan in plans:
+        folder = output or Path(FOLDER)
+        yield plan, output if single and output else folder / f"{iso_name(plan)}.iso"
+
+
+@contextlib.contextmanager
+def _watch(console: Console, total: int) -> Iterator[Any]:
+    """A bar for many hosts; one host is done before a bar could be read."""
+    from builder.console import NoProgress
+
+    if total < 2:
+        yield NoProgress()
+        return
+    with console.counting(f"{total} hosts", total) as progress:
+        yield progress

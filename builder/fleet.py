@@ -1,0 +1,57 @@
+"""Many hosts in one call: one process a core, media inspected before they start."""
+
+import concurrent.futures
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from builder.build import Delivered, deliver_host
+from builder.errors import WinseedError
+from builder.plan.model import Plan
+
+
+class Job(NamedTuple):
+    """One ISO to write."""
+
+    plan: Plan
+    target: Path
+
+
+def deliver_fleet(
+    jobs: Sequence[Job], *, epoch: int, workers: int
+) -> Iterator[Delivered | WinseedError]:
+    """Write the ISO of every job, in order; a job that fails yields its error, the rest go on."""
+    if workers < 2 or len(jobs) < 2:
+        for job in jobs:
+            yield _deliver(job, epoch)
+        return
+    # fork hands the imported modules and compiled templates to the workers
+    context = multiprocessing.get_context("fork")
+    with concurrent.futures.ProcessPoolExecutor(
+        max_workers=min(workers, len(jobs)), mp_context=context, initializer=_leave_interrupts
+    ) as pool:
+        try:
+            yield from pool.map(_deliver, jobs, [epoch] * len(jobs), chunksize=4)
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+def usable_cores() -> int:
+    """The cores this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def _deliver(job: Job, epoch: int) -> Delivered | WinseedError:
+    try:
+        return deliver_host(job.plan, job.target, epoch=epoch)
+    except WinseedError as error:
+        return error
+
+
+def _leave_interrupts() -> None:
+    """Ctrl-C belongs to the parent: a worker finishes the disc it is writing."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

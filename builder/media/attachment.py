@@ -1,0 +1,57 @@
+"""Files of the user that travel on the medium: scripts, update packages, blobs."""
+
+import dataclasses
+import hashlib
+from pathlib import Path
+
+from builder.errors import ExitCode, WinseedError
+
+LARGEST_TEXT = 1024 * 1024
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Attachment:
+    """A file that travels as it is: `name` on the medium, `path` here, size in bytes."""
+
+    name: str
+    path: Path
+    size: int
+    sha256: str
+
+
+def inspect_attachment(path: Path) -> Attachment:
+    """Size and SHA-256 of a file that is carried as it is; WinseedError (SPEC) if unreadable."""
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256")
+            size = file.tell()
+    except OSError as error:
+        raise unreadable(path, error) from None
+    return Attachment(name=path.name, path=path, size=size, sha256=digest.hexdigest())
+
+
+def load_secret_text(path: Path) -> str:
+    """The text of a file that holds a secret, without the line end; WinseedError (SPEC).
+
+    UTF-8 with or without mark, or UTF-16 with one: djoin writes its blob in UTF-16.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise unreadable(path, error) from None
+    if len(data) > LARGEST_TEXT:
+        raise WinseedError(f"{path} is too large for a secret", code=ExitCode.SPEC)
+    encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    try:
+        return data.decode(encoding).rstrip("\r\n\0")
+    except UnicodeDecodeError:
+        raise WinseedError(f"{path} is not text in UTF-8 or UTF-16", code=ExitCode.SPEC) from None
+
+
+def unreadable(path: Path, error: OSError) -> WinseedError:
+    """The error for an input file that cannot be read."""
+    return WinseedError(
+        f"cannot read {path}: {error.strerror or error}",
+        code=ExitCode.SPEC,
+        hint="paths in the spec count from the folder of the spec",
+    )

@@ -1,0 +1,247 @@
+"""What winseed tells: the manifest on the disc, results as versioned JSON, and plain text.
+
+Nothing here can hold a secret: plans print theirs as `***`, and files that hold one are listed
+without a hash.
+"""
+
+import json
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any, assert_never
+
+from builder.disc import Content, compute_sha256
+from builder.plan.model import (
+    GivenKey,
+    ImageByIndex,
+    ImageByName,
+    KmsClientKey,
+    NoKey,
+    Plan,
+    plan_document,
+)
+from builder.values import Bus, Firmware
+
+if TYPE_CHECKING:
+    from builder.build import Delivered
+
+VERSION = 1
+SLOTS = {"windows": "ide2", "virtio": "ide0", "answer": "sata0"}
+
+
+def render_manifest(
+    plan: Plan, files: Mapping[str, Content], *, secret: Collection[str], epoch: int
+) -> bytes:
+    """The manifest of a medium: its plan and every file with size and SHA-256."""
+    listed = [
+        {
+            "path": path,
+            "size": content.size,
+            "sha256": None if path in secret else compute_sha256(content),
+        }
+        for path, content in sorted(files.items())
+    ]
+    document = {
+        "version": VERSION,
+        "winseed": plan.version,
+        "fingerprint": plan.fingerprint,
+        "host": plan.host,
+        "epoch": epoch,
+        "plan": plan_document(plan),
+        "files": listed,
+    }
+    return render_json(document)
+
+
+def render_json(document: Mapping[str, Any]) -> bytes:
+    """JSON as all results print it: two blanks deep, UTF-8, a line end."""
+    return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def describe_image(plan: Plan) -> str:
+    """The image as a person says it."""
+    match plan.image:
+        case ImageByIndex():
+            return f"image {plan.image.index}, {plan.image.display_name or plan.image.name}"
+        case ImageByName():
+            return f"image {plan.image.name!r} (unverified: no Windows ISO was read)"
+        case _:
+            assert_never(plan.image)
+
+
+def describe_key(plan: Plan) -> str:
+    """The product key as a person says it, without showing a given one."""
+    match plan.key:
+        case NoKey():
+            return f"no product key ({plan.key.reason})"
+        case KmsClientKey():
+            return f"KMS client key {plan.key.key}"
+        case GivenKey():
+            return "product key as given (***)"
+        case _:
+            assert_never(plan.key)
+
+
+def describe_drivers(plan: Plan) -> str:
+    """Which drivers, from where."""
+    names = ", ".join(package.driver for package in plan.drivers.packages)
+    place = "carried on the answer ISO" if plan.drivers.carried else "on the virtio-win CD"
+    return f"{names} of virtio-win {plan.drivers.virtio_release} ({plan.drivers.os}), {place}"
+
+
+def describe_disks(plan: Plan) -> str:
+    """The install disk and its partitions."""
+    parts = " + ".join(
+        f"{part.label or part.kind} {'rest' if part.size_mib is None else f'{part.size_mib} MiB'}"
+        for part in plan.disk.partitions
+    )
+    return f"{plan.disk.size_gib} GiB on {plan.disk.bus.value}, {plan.disk.layout.value}: {parts}"
+
+
+def disk_slot(plan: Plan) -> str:
+    """The slot of the install disk: `scsi0`."""
+    return {Bus.SCSI: "scsi0", Bus.VIRTIO: "virtio0", Bus.SATA: "sata1"}[plan.disk.bus]
+
+
+def describe_machine(plan: Plan) -> str:
+    """The VM in Proxmox VE's own words."""
+    machine = plan.machine
+    firmware = "bios=ovmf" if plan.disk.layout is Firmware.UEFI else "bios=seabios"
+    hardware = " scsihw=virtio-scsi-single" if plan.disk.bus is Bus.SCSI else ""
+    return (
+        f"machine=q35 {firmware} ostype={machine.ostype} cpu={machine.cpu} cores={machine.cores} "
+        f"memory={machine.memory_mib}{hardware} agent={int(machine.agent)} serial0=socket "
+        f"boot=order={disk_slot(plan)};{SLOTS['windows']}"
+    )
+
+
+def plan_lines(plan: Plan) -> list[str]:
+    """The plan as `winseed plan` prints it, one fact a line."""
+    locale = plan.locale
+    rows = [
+        ("host", plan.host),
+        ("windows", f"{plan.release_name} {plan.sku.value} {plan.edition.value}"),
+        ("image", describe_image(plan)),
+        ("channel", f"{plan.channel.value}; {describe_key(plan)}"),
+        ("disk", describe_disks(plan)),
+        ("guard", "powers off if the disk is not empty" if plan.disk.guard else "OFF: erases"),
+        *[("data disk", _data_disk(disk)) for disk in plan.disk.data_disks],
+        ("drivers", describe_drivers(plan)),
+        ("delivery", ", ".join(way.value for way in plan.drivers.deliveries)),
+        *[("nic", _nic(nic)) for nic in plan.nics],
+        ("locale", f"{locale.ui_language}, {locale.input_locale}, {locale.time_zone}"),
+        ("accounts", _accounts(plan)),
+        ("updates", plan.updates.mode + (f"; {plan.updates.duty}" if plan.updates.duty else "")),
+        ("remote", _remote(plan)),
+        ("first boot", ", ".join(step.name for step in plan.steps)),
+        ("vm", describe_machine(plan)),
+        *[("no driver", device) for device in plan.drivers.without_driver],
+        *[("risk", f"{risk.id} {risk.what}") for risk in plan.risks],
+        ("fingerprint", plan.fingerprint),
+    ]
+    return [f"{name:<12} {text}" for name, text in rows]
+
+
+def _data_disk(disk: Any) -> str:
+    return (
+        f"{disk.letter}: {disk.size_gib} GiB {disk.filesystem} {disk.label!r}, slot {disk.slot}, "
+        f"on reinstall {disk.on_reinstall}; attach it after the installation"
+    )
+
+
+def _nic(nic: Any) -> str:
+    addresses = ", ".join(nic.addresses) or "DHCP"
+    via = f" via {', '.join(route.next_hop for route in nic.routes)}" if nic.routes else ""
+    dns = f", DNS {', '.join(nic.dns)}" if nic.dns else ""
+    return f"{nic.model} {nic.mac} on {nic.bridge}: {addresses}{via}{dns}"
+
+
+def _accounts(plan: Plan) -> str:
+    origin = "given" if plan.administrator.given else "one-time"
+    expires = ", must change at first logon" if plan.administrator.expires else ""
+    others = "".join(f"; {account.name} (***)" for account in plan.accounts)
+    return f"Administrator ({origin} password ***{expires}){others}"
+
+
+def _remote(plan: Plan) -> str:
+    ways = [
+        name
+        for name, wanted in (
+            ("WinRM over HTTPS", plan.remote.winrm),
+            ("RDP", plan.remote.rdp),
+            ("SSH", plan.remote.ssh),
+        )
+        if wanted
+    ]
+    return f"{', '.join(ways)} from {', '.join(plan.remote.allow_from)}" if ways else "none"
+
+
+def iso_document(delivered: "list[Delivered]") -> dict[str, Any]:
+    """The result of `winseed iso --json`."""
+    return {
+        "version": VERSION,
+        "built": [
+            {
+                "host": item.plan.host,
+                "release": item.plan.release,
+                "edition": item.plan.edition.value,
+                "iso": str(item.iso),
+                "size": item.size,
+                "files": item.files,
+                "manifest": str(item.manifest),
+                "password_file": str(item.password) if item.password else None,
+                "fingerprint": item.plan.fingerprint,
+                "verified": item.plan.verified,
+                "slots": SLOTS,
+                "disk": disk_slot(item.plan),
+                "macs": [nic.mac for nic in item.plan.nics],
+                "updates": item.plan.updates.duty,
+                "risks": [risk.id for risk in item.plan.risks],
+            }
+            for item in delivered
+        ],
+    }
+
+
+def iso_lines(delivered: "list[Delivered]") -> list[str]:
+    """The result of `winseed iso` in under ten lines for one host, a line each for many."""
+    if len(delivered) == 1:
+        return _one_iso(delivered[0])
+    rows = [
+        f"{item.iso}  {item.size / 1e6:.1f} MB  {item.plan.release_name} "
+        f"{item.plan.edition.value}  password: {item.password or 'as given'}"
+        for item in delivered
+    ]
+    return [*rows, f"{len(delivered)} answer ISOs; `winseed plan --host NAME` shows each VM"]
+
+
+def _one_iso(item: "Delivered") -> list[str]:
+    plan = item.plan
+    password = (
+        f"{item.password} (one-time, mode 0600)" if item.password else "Administrator as given"
+    )
+    change = "; must be changed at first logon" if plan.administrator.expires else ""
+    rows = [
+        ("built", f"{item.iso} ({item.size / 1e6:.1f} MB, {item.files} files read back)"),
+        (
+            "windows",
+            f"{plan.release_name} {plan.sku.value} {plan.edition.value}, {describe_image(plan)}",
+        ),
+        ("drivers", describe_drivers(plan)),
+        ("password", f"{password}{change}"),
+        ("vm", f"{describe_machine(plan)} net0={plan.nics[0].mac}"),
+        (
+            "cds",
+            f"{SLOTS['windows']} Windows ISO, {SLOTS['virtio']} {plan.media.virtio_volume}.iso, "
+            f"{SLOTS['answer']} this ISO; {disk_slot(plan)} empty and the only disk",
+        ),
+        (
+            "next",
+            "upload, mount, start, press a key at the Windows CD's prompt; when Windows is up: "
+            "eject all three CDs and delete this ISO",
+        ),
+    ]
+    if plan.updates.duty:
+        rows.append(("updates", plan.updates.duty))
+    if plan.risks:
+        ids = " ".join(risk.id for risk in plan.risks)
+        rows.append(("open", f"{ids}: see `winseed plan` and docs/field-test.md"))
+    return [f"{name:<9}{text}" for name, text in rows]
