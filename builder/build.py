@@ -32,7 +32,6 @@ from builder.values import Bus, Delivery
 MANIFEST = "winseed/manifest.json"
 WINPE_DRIVER = "$WinPEDriver$"
 ARCH = "amd64"
-AGENT_ARCH = "x86_64"
 
 
 class Shelf:
@@ -59,7 +58,7 @@ class Shelf:
         return () if folder is None else inspect_packages(self.image(path), folder, extras=extras)
 
     def _agent(self, path: Path) -> PackageMember | None:
-        file = self.virtio(path).guest_agents.get(AGENT_ARCH)
+        file = self.virtio(path).guest_agents.get(ARCH)
         return None if file is None else inspect_member(self.image(path), file)
 
 

@@ -4,6 +4,7 @@ Nothing here can hold a secret: plans print theirs as `***`, and files that hold
 without a hash.
 """
 
+import dataclasses
 import json
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, assert_never
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     from builder.build import Delivered
 
 VERSION = 1
+NEXT = (
+    "upload, mount, start, press a key at the Windows CD's prompt; when Windows is up: "
+    "eject all three CDs and delete this ISO"
+)
 SLOTS = {"windows": "ide2", "virtio": "ide0", "answer": "sata0"}
 
 
@@ -213,6 +218,13 @@ def iso_lines(delivered: "list[Delivered]") -> list[str]:
     return [*rows, f"{len(delivered)} answer ISOs; `winseed plan --host NAME` shows each VM"]
 
 
+def _cds(plan: Plan) -> str:
+    return (
+        f"{SLOTS['windows']} Windows ISO, {SLOTS['virtio']} {plan.media.virtio_volume}.iso, "
+        f"{SLOTS['answer']} this ISO; {disk_slot(plan)} empty and the only disk"
+    )
+
+
 def _one_iso(item: "Delivered") -> list[str]:
     plan = item.plan
     password = (
@@ -228,16 +240,8 @@ def _one_iso(item: "Delivered") -> list[str]:
         ("drivers", describe_drivers(plan)),
         ("password", f"{password}{change}"),
         ("vm", f"{describe_machine(plan)} net0={plan.nics[0].mac}"),
-        (
-            "cds",
-            f"{SLOTS['windows']} Windows ISO, {SLOTS['virtio']} {plan.media.virtio_volume}.iso, "
-            f"{SLOTS['answer']} this ISO; {disk_slot(plan)} empty and the only disk",
-        ),
-        (
-            "next",
-            "upload, mount, start, press a key at the Windows CD's prompt; when Windows is up: "
-            "eject all three CDs and delete this ISO",
-        ),
+        ("cds", _cds(plan)),
+        ("next", NEXT),
     ]
     if plan.updates.duty:
         rows.append(("updates", plan.updates.duty))
@@ -245,3 +249,46 @@ def _one_iso(item: "Delivered") -> list[str]:
         ids = " ".join(risk.id for risk in plan.risks)
         rows.append(("open", f"{ids}: see `winseed plan` and docs/field-test.md"))
     return [f"{name:<9}{text}" for name, text in rows]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Difference:
+    """One value that two plans do not share; "(none)" where a side has no such key."""
+
+    path: str
+    then: str
+    now: str
+
+
+# a drawn password changes these at every build; they say nothing about the host
+PASSING = frozenset({"nonce", "version"})
+
+
+def find_differences(then: Any, now: Any, path: str = "") -> list[Difference]:
+    """Every leaf in which two plan documents differ, in the order of the second."""
+    if isinstance(then, dict) and isinstance(now, dict):
+        keys = [*now, *(key for key in then if key not in now)]
+        return [
+            row
+            for key in keys
+            if path or key not in PASSING
+            for row in find_differences(
+                then.get(key, ABSENT), now.get(key, ABSENT), f"{path}.{key}".lstrip(".")
+            )
+        ]
+    if isinstance(then, list) and isinstance(now, list) and len(then) == len(now):
+        return [
+            row
+            for index, pair in enumerate(zip(then, now, strict=True))
+            for row in find_differences(*pair, f"{path}[{index}]")
+        ]
+    if then == now:
+        return []
+    return [Difference(path=path, then=_shown(then), now=_shown(now))]
+
+
+ABSENT = "(none)"
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -142,7 +142,7 @@ def load_document(text: bytes) -> Document | Broken:
         prepared = _utf8(text)
     except (LookupError, UnicodeError) as error:
         return Broken(cause="WS003", what=_reason(error), line=1, column=1)
-    reader = _Reader()
+    reader = _Reader(prepared)
     try:
         reader.parser.Parse(prepared, True)  # noqa: FBT003  # expat's own signature
     except _StopError as stop:
@@ -194,7 +194,8 @@ class _StopError(Exception):
 class _Reader:
     """Builds the tree from expat's events."""
 
-    def __init__(self) -> None:
+    def __init__(self, text: bytes) -> None:
+        self.text = text
         self.root: Element | None = None
         self.doctype: tuple[int, int] | None = None
         self.elements: list[Element] = []
@@ -243,10 +244,16 @@ class _Reader:
         _public: str | None,
         has_subset: bool,  # noqa: FBT001  # expat calls it
     ) -> None:
-        self.doctype = (self.parser.CurrentLineNumber, self.parser.CurrentColumnNumber + 1)
+        # expat tells of it when the declaration ends or its declarations begin
+        start = self.text.rfind(b"<!DOCTYPE", 0, self.parser.CurrentByteIndex + 1)
+        begin = self.text.rfind(b"\n", 0, start) + 1
+        line = self.text.count(b"\n", 0, start) + 1
+        self.doctype = (line, len(self.text[begin:start].decode("utf-8", "replace")) + 1)
         if has_subset:
             # entities could expand without end, attribute defaults could multiply the text
-            self.stop("WS002", "a DOCTYPE with declarations; they were not read")
+            what = "a DOCTYPE with declarations; they were not read"
+            line, column = self.doctype
+            raise _StopError(Broken(cause="WS002", what=what, line=line, column=column))
 
     def stop(self, cause: str, what: str) -> NoReturn:
         line, column = self.parser.CurrentLineNumber, self.parser.CurrentColumnNumber + 1

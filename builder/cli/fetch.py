@@ -219,6 +219,7 @@ def _fetch(disc: DriverDisc, url: str, target: Path, *, console: Console, force:
 
 
 def check_volume(path: Path, *, volume_id: str) -> None:
+    """Refuse (WinseedError, MEDIA) a file that is no disc, or one of another volume id."""
     from builder.media.image import inspect_image
 
     try:

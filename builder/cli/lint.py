@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import BinaryIO
 
 import click
 
@@ -38,9 +39,6 @@ def _show_rules(ctx: click.Context, option: click.Parameter, wanted: bool) -> No
         ctx.exit()
 
 
-INSTEAD = {"is_eager": True, "expose_value": False}
-
-
 @click.command("lint")
 @click.argument("paths", nargs=-1, metavar="FILE.xml|DISC.iso|FOLDER ...")
 @click.option("--release", metavar="RELEASE", help="The Windows Server it is for, as 2022.")
@@ -48,9 +46,30 @@ INSTEAD = {"is_eager": True, "expose_value": False}
 @click.option("--level", type=click.Choice(list(LEVELS)), default="advice", help="The least told.")
 @click.option("--json", "as_json", is_flag=True, help="Findings as JSON.")
 @click.option("--sarif", "as_sarif", is_flag=True, help="Findings as SARIF 2.1.0.")
-@click.option("--explain", metavar="ID", callback=_explain, help="Explain a rule.", **INSTEAD)
-@click.option("--rules", is_flag=True, callback=_show_rules, help="List the rules.", **INSTEAD)
-@click.option("--rules-page", is_flag=True, callback=_show_rules, hidden=True, **INSTEAD)
+@click.option(
+    "--explain",
+    metavar="ID",
+    callback=_explain,
+    is_eager=True,
+    expose_value=False,
+    help="Explain a rule, and do nothing else.",
+)
+@click.option(
+    "--rules",
+    is_flag=True,
+    callback=_show_rules,
+    is_eager=True,
+    expose_value=False,
+    help="List the rules, and do nothing else.",
+)
+@click.option(
+    "--rules-page",
+    is_flag=True,
+    callback=_show_rules,
+    is_eager=True,
+    expose_value=False,
+    help="Print docs/lint-rules.md.",
+)
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -106,11 +125,8 @@ def _answer_files(path: Path) -> Iterator[tuple[str, bytes]]:
             yield from _from_folder(path)
             return
         with path.open("rb") as file:
-            file.seek(DISC_MARK_AT)
-            disc = file.read(len(DISC_MARK)) == DISC_MARK
-            file.seek(0)
-            if not disc and path.suffix.lower() not in DISC_SUFFIXES:
-                yield str(path), file.read(BYTE_LIMIT + 1)
+            if not _is_disc(path, file):
+                yield _name(path), file.read(BYTE_LIMIT + 1)
                 return
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
@@ -118,6 +134,22 @@ def _answer_files(path: Path) -> Iterator[tuple[str, bytes]]:
             f"{path}: cannot be read: {reason}", code=ExitCode.SPEC, hint="check the path"
         ) from error
     yield from _from_disc(path)
+
+
+def _is_disc(path: Path, file: BinaryIO) -> bool:
+    if path.suffix.lower() in DISC_SUFFIXES:
+        return True
+    if not file.seekable():
+        return False
+    file.seek(DISC_MARK_AT)
+    mark = file.read(len(DISC_MARK))
+    file.seek(0)
+    return mark == DISC_MARK
+
+
+def _name(path: Path) -> str:
+    """The path as a message shows it: nothing in it that a terminal would obey."""
+    return "".join(sign if sign.isprintable() else "?" for sign in str(path))
 
 
 def _from_folder(folder: Path) -> Iterator[tuple[str, bytes]]:
@@ -130,7 +162,7 @@ def _from_folder(folder: Path) -> Iterator[tuple[str, bytes]]:
             data = file.read(BYTE_LIMIT + 1)
         if path.name.lower() in NAMES or holds_answer(data):
             found = True
-            yield str(path), data
+            yield _name(path), data
     if not found:
         raise WinseedError(
             f"{folder}: there is no answer file in it",
@@ -153,7 +185,7 @@ def _from_disc(path: Path) -> Iterator[tuple[str, bytes]]:
         data = image.read(file)
         if file.path.rpartition("/")[2].lower() in NAMES or holds_answer(data):
             found = True
-            yield f"{path}:{file.path}", data
+            yield f"{_name(path)}/{file.path}", data
     if not found:
         raise WinseedError(
             f"{path}: there is no answer file on this disc",

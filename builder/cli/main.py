@@ -17,6 +17,7 @@ VERBS = {
     "iso": "write the answer ISO of one host or of all",
     "plan": "print what would be built, or compare it with an existing ISO",
     "inspect": "show what is on a disc",
+    "fetch": "download virtio-win.iso and check it",
     "schema": "print the JSON Schema of the spec, for editors",
 }
 

@@ -229,8 +229,9 @@ def _receive(part: _Part, around: Surroundings) -> None:
         _Session() as session,
         contextlib.closing(_request(part, session, around)) as response,
     ):
-        if not _settle(part, response, around):
+        if not _settle(part, response):
             return
+        _check_total(part, around)
         with around.progress_for(part.target.name, part.total) as bar:
             bar.advance(part.size)
             _copy(part, response, bar, around)
@@ -297,7 +298,7 @@ def _get(session: _Session, url: str, location: str, around: Surroundings) -> re
         raise _refusal(url, str(error), CA_HINT) from error
 
 
-def _settle(part: _Part, response: requests.Response, around: Surroundings) -> bool:
+def _settle(part: _Part, response: requests.Response) -> bool:
     """Make the part fit the answer; True when there is a body to append."""
     status, headers = response.status_code, response.headers
     if status in {206, 416}:
@@ -313,10 +314,8 @@ def _settle(part: _Part, response: requests.Response, around: Surroundings) -> b
     length = headers.get("Content-Length", "")
     measured = re.fullmatch(r"\d{1,18}", length) and "Transfer-Encoding" not in headers
     part.total = int(length) if measured else part.expected
-    _check_total(part, around)
     tag = headers.get("ETag", "")
-    validator = tag if tag.startswith('"') else headers.get("Last-Modified", "")
-    part.validator = validator if validator.isprintable() else ""
+    part.validator = tag if tag.startswith('"') else headers.get("Last-Modified", "")
     part.remember()
     return True
 

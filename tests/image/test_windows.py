@@ -189,7 +189,7 @@ def test_other_discs(tmp_path):
     path = make_windows_iso(tmp_path / "l.iso", drop=windows, extra=linux, volume_id="Ubuntu 24.04")
     error = _refusal(path)
     assert "seems to be a Linux disc (volume id 'Ubuntu 24.04'" in error.what
-    assert "boot, boot.catalog, bootmgr, casper, dists, efi" in error.what
+    assert "bootmgr, casper, dists, efi" in error.what
     assert "--windows-iso" in error.hint
     path = make_windows_iso(tmp_path / "o.iso", drop=windows)
     assert "this is another disc" in _refusal(path).what

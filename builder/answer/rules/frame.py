@@ -51,7 +51,7 @@ def _judge_settings(answer: Answer, element: Element, seen: Counter[str]) -> Ite
         what = f"there is no pass {shown(passes)}" + (f"; it is spelt {hint}" if hint else "")
         yield answer.finding("WS010", element, what)
     elif seen[passes] > 1:
-        yield answer.finding("WS022", element, f"the pass {passes} is given a second time")
+        yield answer.finding("WS022", element, f"the pass {shown(passes)} is given a second time")
     for child in element.children:
         if child.space == UNATTEND and child.name != "component":
             what = f"{shown(child.name)} stands directly in settings"
@@ -115,7 +115,7 @@ def judge_architectures(answer: Answer) -> Iterator[Finding]:
     for passes, found in by_pass.items():
         if len(found) > 1:
             second = max((first[passes, name] for name in found), key=lambda e: (e.line, e.column))
-            what = f"the pass {passes} has components for {', '.join(sorted(found))}"
+            what = f"the pass has components for {', '.join(map(shown, sorted(found)))}"
             yield answer.finding("WS017", second, what)
     for block in answer.blocks:
         if by_name[block.name] == {"wow64"} and block.name not in WOW64_USED:
@@ -124,7 +124,7 @@ def judge_architectures(answer: Answer) -> Iterator[Finding]:
             )
     native = {name for found in by_pass.values() for name in found}
     if answer.release and answer.release.build > 7601 and native and "amd64" not in native:
-        what = f"the components are for {', '.join(sorted(native))}, not for amd64"
+        what = f"the components are for {', '.join(map(shown, sorted(native)))}, not for amd64"
         yield answer.finding("WS019", answer.blocks[0].element, what)
 
 
