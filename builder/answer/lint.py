@@ -47,7 +47,6 @@ __all__ = [
     "load_rules",
 ]
 
-SAME_RULE_LIMIT = 50  # findings of one rule that are told; a broken file may have thousands
 CONTROL_SEARCHED = 1024 * 1024
 SERVER_NAME = re.compile(
     r"Windows Server (2008 R2|2012 R2|2012|2016|2019|2022|2025)\b", re.IGNORECASE
@@ -118,7 +117,7 @@ def lint_answer(
     found = [finding for judge in RULES for finding in judge(answer)]
     found.extend(_template(answer))
     found.sort(key=lambda finding: (finding.line, finding.column, finding.id))
-    return _limited(found)
+    return tuple(finding for finding in found if finding.path)
 
 
 def find_release(text: str) -> ServerRelease:
@@ -224,13 +223,3 @@ def _template(answer: Answer) -> Iterable[Finding]:
     if places:
         what = f"a template: {len(places)} values are filled in later and were not judged"
         yield answer.finding("WS006", places[0], what)
-
-
-def _limited(found: list[Finding]) -> tuple[Finding, ...]:
-    count: dict[str, int] = {}
-    kept = []
-    for finding in found:
-        count[finding.id] = count.get(finding.id, 0) + 1
-        if count[finding.id] <= SAME_RULE_LIMIT:
-            kept.append(finding)
-    return tuple(kept)

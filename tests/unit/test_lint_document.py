@@ -134,7 +134,7 @@ def test_what_is_no_answer_file(text: bytes, cause: str) -> None:
     [
         b"<a>" + b"x" * (50 << 20) + b"</a>",
         b"<a>" + b"<b/>" * (12 << 20) + b"</a>",
-        FRAME.format("<settings>" + "x<b/>" * 40_000 + "</settings>").encode(),
+        FRAME.format("<settings>" + "x<b/>" * 9_900 + "</settings>").encode(),
         b"<a " + b" ".join(b'a%d="x"' % i for i in range(100_000)) + b"/>",
         b" " * (BYTE_LIMIT + 1),
         FRAME.format(
@@ -149,6 +149,44 @@ def test_size_costs_no_minutes(text: bytes) -> None:
     started = time.process_time()
     found = rules(text)
     assert found
+    assert time.process_time() - started < 5
+
+
+SETUP_BODY = """<settings pass="windowsPE"><component name="Microsoft-Windows-Setup">
+  {}</component></settings>"""
+SHELL_BODY = """<settings pass="oobeSystem"><component name="Microsoft-Windows-Shell-Setup">
+  {}</component></settings>"""
+DISKS = "<DiskConfiguration>" + "<Disk><DiskID>1</DiskID></Disk>" * 2000 + "</DiskConfiguration>"
+PLACES = "<ImageInstall><OSImage>{}</OSImage></ImageInstall>".format(
+    "<InstallTo><DiskID>2</DiskID><PartitionID>1</PartitionID></InstallTo>" * 1900
+)
+CHANGES = """<DiskConfiguration><Disk><CreatePartitions>{}</CreatePartitions>
+  <ModifyPartitions>{}</ModifyPartitions></Disk></DiskConfiguration>""".format(
+    "<CreatePartition><Order>1</Order></CreatePartition>" * 2400,
+    "<ModifyPartition><PartitionID>9</PartitionID></ModifyPartition>" * 2400,
+)
+LOGONS = (
+    "<AutoLogon><Enabled>true</Enabled><Username>a</Username></AutoLogon>" * 1600
+    + "<UserAccounts><LocalAccounts>"
+    + "<LocalAccount><Name>b</Name></LocalAccount>" * 2400
+    + "</LocalAccounts></UserAccounts>"
+)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        SETUP_BODY.format(DISKS + PLACES),
+        SETUP_BODY.format(CHANGES),
+        SHELL_BODY.format(LOGONS),
+        SHELL_BODY.format("<OOBE><ProtectYourPC>3</ProtectYourPC></OOBE>" * 4900),
+        SETUP_BODY.format("<UserData><ProductKey><Key/></ProductKey></UserData>" * 3300),
+    ],
+    ids=["disks", "partitions", "logons", "oobe", "keys"],
+)
+def test_no_rule_is_slow(body: str) -> None:
+    started = time.process_time()
+    assert "WS004" not in rules(FRAME.format(body).encode())
     assert time.process_time() - started < 5
 
 

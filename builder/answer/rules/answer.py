@@ -5,6 +5,7 @@ import enum
 import functools
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from builder import resources
@@ -12,6 +13,7 @@ from builder.answer.document import Document, Element
 from builder.answer.rules.table import Finding, make_finding
 from builder.answer.schema import Schema
 
+SAME_RULE_LIMIT = 50  # findings of one rule that are told; a broken file may have thousands
 NEAR_LIMIT = 100  # look-ups of similar names per file, so that no file can cost minutes
 SEARCHED = 8192  # characters of one text that are searched; commands end at 1,024
 SHOWN = 60  # characters of a file's own text that a message repeats
@@ -117,6 +119,7 @@ class Answer:
     client: bool
     blocks: tuple[Block, ...]
     suggestions: int = NEAR_LIMIT
+    told: Counter[str] = dataclasses.field(default_factory=Counter)
 
     @property
     def root(self) -> Element:
@@ -138,13 +141,14 @@ class Answer:
             yield from _below(component, steps)
 
     def finding(self, rule: str, element: Element, what: str, source: str = "") -> Finding:
-        """The finding of a rule at an element."""
+        """The finding of a rule at an element; without a path where it will not be told."""
+        self.told[rule] += 1
         return make_finding(
             rule,
             name=self.name,
             line=element.line,
             column=element.column,
-            path=element.path,
+            path=element.path if self.told[rule] <= SAME_RULE_LIMIT else "",
             what=what,
             source=source,
         )

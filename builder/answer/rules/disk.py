@@ -112,11 +112,12 @@ def _disk(element: Element) -> Disk:
 
 def judge_disks(answer: Answer) -> Iterator[Finding]:
     """Every disk by itself."""
+    targets = _targets(answer)
     for disk in inspect_disks(answer):
         yield from _judge_orders(answer, disk)
         yield from _judge_created(answer, disk)
         yield from _judge_kinds(answer, disk)
-        yield from _judge_sizes(answer, disk)
+        yield from _judge_sizes(answer, disk, targets.get(disk.id, 0))
         yield from _judge_changes(answer, disk)
         yield from _judge_unique(answer, disk)
 
@@ -176,10 +177,9 @@ def _judge_kinds(answer: Answer, disk: Disk) -> Iterator[Finding]:
         yield answer.finding("WS226", element, "a layout for BIOS")
 
 
-def _judge_sizes(answer: Answer, disk: Disk) -> Iterator[Finding]:
-    target = _target(answer, disk)
+def _judge_sizes(answer: Answer, disk: Disk, target: int) -> Iterator[Finding]:
     for partition in disk.partitions:
-        name = "Windows" if target is partition else partition.type
+        name = "Windows" if target and target == partition.id else partition.type
         least = SMALLEST.get(name, 0)
         if partition.size is not None and partition.size < least:
             what = f"the {name} partition has {partition.size} MB; {least} MB are the least"
@@ -236,18 +236,17 @@ def _judge_unique(answer: Answer, disk: Disk) -> Iterator[Finding]:
                 seen.add(text)
 
 
-def _target(answer: Answer, disk: Disk) -> Partition | None:
-    """The partition of the disk that Windows is installed to, if the file says so."""
-    for place in answer.found(SETUP, "ImageInstall/OSImage/InstallTo"):
-        wanted = number(place.value("PartitionID"))
-        if place.value("DiskID") == disk.id and wanted is not None:
-            return disk.partition(wanted)
-    return None
+def _targets(answer: Answer) -> dict[str, int]:
+    """The PartitionID that Windows is installed to, by DiskID."""
+    places = answer.found(SETUP, "ImageInstall/OSImage/InstallTo")
+    return {place.value("DiskID"): number(place.value("PartitionID")) or 0 for place in places}
 
 
 def judge_install_to(answer: Answer) -> Iterator[Finding]:
     """InstallTo against the disks of the file."""
     disks = inspect_disks(answer)
+    by_number = {number(disk.id): disk for disk in disks}
+    filled_in = any(is_placeholder(disk.id) for disk in disks)
     for place in answer.found(SETUP, "ImageInstall/OSImage/InstallTo"):
         disk_id, partition_id = place.value("DiskID"), place.value("PartitionID")
         if is_placeholder(disk_id) or is_placeholder(partition_id):
@@ -259,9 +258,9 @@ def judge_install_to(answer: Answer) -> Iterator[Finding]:
         if not disks:
             yield answer.finding("WS227", place, "InstallTo without DiskConfiguration")
             continue
-        disk = next((disk for disk in disks if number(disk.id) == number(disk_id)), None)
+        disk = by_number.get(number(disk_id))
         if disk is None:
-            if not any(is_placeholder(other.id) for other in disks):
+            if not filled_in:
                 yield answer.finding("WS220", place, f"disk {shown(disk_id)} is not configured")
             continue
         if disk.partitions and disk.wiped:
