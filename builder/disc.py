@@ -6,18 +6,15 @@ hash seed and working directory. An image gets its name only after it was read b
 """
 
 import contextlib
-import fcntl
 import hashlib
 import io
 import os
 import re
-import tempfile
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, BinaryIO, assert_never, cast
 
 import pycdlib.dates
@@ -27,7 +24,9 @@ from pycdlib.pycdlibexception import PyCdlibException
 
 from builder.console import NoProgress, Progress
 from builder.errors import ExitCode, Problem, WinseedError
+from builder.files import draft, prepare_folder, refuse_full, target_errors
 from builder.media.image import Extent, inspect_image
+from builder.names import check_names, folders_of, printable
 
 CHUNK = 1 << 20  # bytes read at once
 SECTOR = 2048
@@ -35,21 +34,6 @@ NOBODY = NoProgress()
 LARGEST_FILE = 0xFFFFF800  # more needs several directory records: clalancette/pycdlib#173
 LATEST_EPOCH = 0xFFFFFFFF  # the year byte of ECMA-119 9.1.5 ends in 2155
 LABEL = re.compile(r"[A-Z0-9_]{1,16}")  # d-characters of ECMA-119 7.4.1; 16 is Joliet's limit
-
-# "Naming Files, Paths, and Namespaces" (learn.microsoft.com); Joliet Recommended Specification;
-# `;` parts off the version of an ISO 9660 name (ECMA-119 7.5.1)
-COMPONENT_FAULTS = {
-    r"\A\.{0,2}\Z": "has an empty, '.' or '..' component",
-    r'[<>:"|?*\\;\x00-\x1f\x7f]': "has a character illegal on Windows or ISO 9660",
-    r"[^\x00-\x7f]": "has a character outside ASCII",
-    r"\A(?!\.\.?\Z)(?s:.*)[. ]\Z": "has a component that ends in a dot or a space",
-    r"\A(?i:con|prn|aux|nul|conin\$|conout\$|com[0-9]|lpt[0-9]) *(\.|\Z)": (
-        "has a component that Windows reserves for a device"
-    ),
-    r"(?s:.{65})": "has a component of more than 64 characters, Joliet's limit",
-}
-LONGEST_PATH = 240  # Joliet as xorriso(1) bounds it (joliet_long_paths); Windows: 260 with drive
-TOO_LONG = f"is longer than {LONGEST_PATH} characters"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,40 +95,6 @@ def compute_sha256(content: Content) -> str:
     return digest.hexdigest()
 
 
-def check_names(paths: Iterable[str]) -> tuple[Problem, ...]:
-    """Everything that would keep Windows or ISO 9660 from carrying these posix paths, all at once.
-
-    pycdlib writes most of it without a word. Names are ASCII: the ISO 9660 tree has no agreed
-    character set beyond it, and both trees have to say the same.
-    """
-    given = Counter(iter(paths))  # of a mapping it would take the values for counts
-    folders = dict.fromkeys(folder for path in given for folder in _folders(path))
-    faults = [
-        (path, fault)
-        for path in given
-        for pattern, fault in COMPONENT_FAULTS.items()
-        if any(re.search(pattern, name) for name in path.split("/"))
-    ]
-    faults += [(path, TOO_LONG) for path in given if len(path) > LONGEST_PATH]
-    faults += [(path, f"occurs {count} times") for path, count in given.items() if count > 1]
-    faults += [(path, "is a file and a folder") for path in given if path in folders]
-    spellings: dict[str, str] = {}
-    for path in (*given, *folders):
-        first = spellings.setdefault(path.casefold(), path)
-        if first != path:
-            faults.append((path, f"differs from {_printable(first)} in case only"))
-    return tuple(Problem(where=_printable(path), what=fault) for path, fault in faults)
-
-
-def _folders(path: str) -> list[str]:
-    return [str(folder) for folder in PurePosixPath(path).parents][:-1]
-
-
-def _printable(path: object) -> str:
-    text = str(path)
-    return text if text.isascii() and text.isprintable() else ascii(text)[1:-1]
-
-
 def write_disc(
     target: Path,
     files: Mapping[str, Content],
@@ -163,13 +113,13 @@ def write_disc(
     source that is missing, too short or not what its hash says.
     """
     _refuse_call(files, label=label, epoch=epoch)
-    with _target_errors(target), _pinned_clock(epoch):
-        _prepare_folder(target)
+    with target_errors(target), _layout_errors(), _pinned_clock(epoch):
+        prepare_folder(target)
         streams = _make_streams(files, progress)
         disc = _compose(streams, label)
         size = disc.pvd.space_size * SECTOR
-        _refuse_full(target.parent, size)
-        with _draft(target) as (fd, readable):
+        refuse_full(target.parent, size)
+        with draft(target) as (fd, readable):
             with os.fdopen(os.dup(fd), "wb", buffering=CHUNK) as stream:
                 disc.write_fp(stream, blocksize=CHUNK)
             written = _read_back(readable, streams)
@@ -187,7 +137,7 @@ def _refuse_call(files: Mapping[str, Content], *, label: str, epoch: int) -> Non
     for path, content in files.items():
         if content.size > LARGEST_FILE:
             what = f"has {content.size} bytes, at most {LARGEST_FILE} are allowed"
-            problems.append(Problem(where=_printable(path), what=what))
+            problems.append(Problem(where=printable(path), what=what))
     if problems:
         raise WinseedError("no disc holds this", code=ExitCode.SPEC, problems=tuple(problems))
 
@@ -203,7 +153,7 @@ def _read(content: Content, offset: int, size: int) -> bytes:
                     return b"".join(_pieces(source, content, offset, size))
             except (OSError, ValueError) as error:
                 reason = (isinstance(error, OSError) and error.strerror) or error
-                what = f"cannot read {_printable(path)}: {reason}"
+                what = f"cannot read {printable(path)}: {reason}"
                 raise WinseedError(what, code=ExitCode.MEDIA, hint="check the source") from error
         case _:
             assert_never(content)
@@ -270,7 +220,7 @@ def _compose(streams: Iterable[_Stream], label: str) -> pycdlib.PyCdlib:
     disc = pycdlib.PyCdlib()
     disc.new(interchange_level=4, joliet=3, vol_ident=label, app_ident_str="WINSEED")
     paths = [path for stream in streams for path in stream.paths]
-    for folder in sorted({folder for path in paths for folder in _folders(path)}):
+    for folder in sorted({folder for path in paths for folder in folders_of(path)}):
         disc.add_directory(iso_path=f"/{folder}", joliet_path=f"/{folder}")
     for stream in streams:
         first, *others = (f"/{path}" for path in stream.paths)
@@ -307,78 +257,6 @@ def _pinned_clock(epoch: int) -> Iterator[None]:
         yield
     finally:
         _CLOCK.epoch = None
-
-
-def _prepare_folder(target: Path) -> None:
-    """Make the folder of `target`, refuse what is no file, clear away what killed runs left."""
-    if "\0" in str(target) or (target.exists() and not target.is_file()):
-        what = f"{_printable(target)} cannot be replaced: expected the name of a file"
-        raise WinseedError(what, code=ExitCode.SPEC)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = re.compile(rf"\.{re.escape(target.name)}\.[0-9a-z_]+\.part")
-    for path in target.parent.iterdir():
-        if unfinished.fullmatch(path.name):
-            _remove_stale(path)
-
-
-def _remove_stale(path: Path) -> None:
-    """Remove an unfinished image unless the lock on it shows that its writer lives."""
-    with contextlib.suppress(OSError):
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            path.unlink()
-        finally:
-            os.close(fd)
-
-
-def _refuse_full(folder: Path, needed: int) -> None:
-    space = os.statvfs(folder)
-    available = space.f_bavail * space.f_frsize
-    if space.f_blocks and available < needed:  # some network file systems do not tell
-        what = f"not enough space in {folder}: {needed:,} bytes needed, {available:,} available"
-        raise WinseedError(what, code=ExitCode.SPEC, hint="free some or choose another folder")
-
-
-@contextlib.contextmanager
-def _draft(target: Path) -> Iterator[tuple[int, Path]]:
-    """An empty file of mode 0600 and where to read it; becomes `target` if the block ends well.
-
-    It has no name where the file system can do that, so that a killed run leaves nothing behind
-    (open(2), O_TMPFILE); else a dot name and a lock.
-    """
-    name: Path | None = None
-    try:
-        Path("/proc/self/fd").stat()  # the only way back to a name
-        fd = os.open(target.parent, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    except (AttributeError, OSError):  # not on this system, not on this file system
-        fd, made = tempfile.mkstemp(".part", f".{target.name}.", target.parent)
-        name = Path(made)
-    try:
-        os.fchmod(fd, 0o600)  # whatever the umask took away
-        with contextlib.suppress(OSError):  # where nothing can be locked, nothing is cleared away
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield fd, name or Path(f"/proc/self/fd/{fd}")
-        os.fsync(fd)
-        if name is None:
-            name = target.with_name(f".{target.name}.{os.fstat(fd).st_ino:x}.part")
-            # a descriptor makes this linkat(2), which follows the link in /proc
-            os.link(f"/proc/self/fd/{fd}", name, src_dir_fd=fd, follow_symlinks=True)
-        name.replace(target)
-        _sync_folder(target.parent)
-    finally:
-        os.close(fd)
-        if name is not None:
-            name.unlink(missing_ok=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    with contextlib.suppress(OSError):  # some network file systems cannot; the bytes are safe
-        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
 
 
 def _read_back(path: Path, streams: Iterable[_Stream]) -> tuple[WrittenFile, ...]:
@@ -419,14 +297,10 @@ def _unlike(what: str) -> WinseedError:
 
 
 @contextlib.contextmanager
-def _target_errors(target: Path) -> Iterator[None]:
-    """Turn what the file system or pycdlib raises into errors that name the target."""
+def _layout_errors() -> Iterator[None]:
+    """Turn what pycdlib raises into our error."""
     try:
         yield
-    except OSError as error:
-        what = f"cannot write {_printable(target)}: {error.strerror or error}"
-        hint = "make room there, or choose another output folder"
-        raise WinseedError(what, code=ExitCode.SPEC, hint=hint) from error
     except PyCdlibException as error:
         what = f"the image cannot be laid out: {error}"
         raise WinseedError(what, code=ExitCode.BUG, hint="please report this") from error
