@@ -5,6 +5,7 @@ The knowledge is data: `drivers/catalog.toml` (device -> driver -> folder), `kno
 """
 
 import dataclasses
+import fnmatch
 import functools
 import json
 import tomllib
@@ -13,9 +14,7 @@ from typing import Any, Literal
 
 from builder import resources
 from builder.errors import ExitCode, WinseedError
-from builder.spec.model import HostSpec
 from builder.tables import nearest
-from builder.values import Bus
 
 ARCH = "amd64"
 
@@ -24,13 +23,15 @@ ARCH = "amd64"
 class OsFolder:
     """A virtio-win folder that serves a Windows release, from virtio-win `since` on.
 
-    From `signed_before` on its catalogs are test-signed.
+    From `signed_before` on its catalogs are test-signed. `unless` names a folder beside which this
+    one is not needed.
     """
 
     release: str
     os: str
     since: str
     signed_before: str | None
+    unless: str
     note: str
 
 
@@ -47,15 +48,21 @@ class Driver:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class KnownBad:
-    """A combination that fails: empty tuples match everything."""
+    """A combination that fails: empty values match everything.
+
+    `virtio` are release numbers, or patterns as `1.9.*`. A `note` is worth knowing and changes
+    nothing.
+    """
 
     id: str
-    level: Literal["refuse", "warn"]
+    level: Literal["refuse", "warn", "note"]
     virtio: tuple[str, ...]
     releases: tuple[str, ...]
     drivers: tuple[str, ...]
     folders: tuple[str, ...]
+    installers: tuple[str, ...]
     disk: str
+    cores: int
     reason: str
     way_out: str
     source: str
@@ -73,13 +80,15 @@ class Layout:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Combination:
-    """What a known-bad row is compared with."""
+    """What a known-bad row is compared with; `installers` run in the guest (`qemu-ga`)."""
 
     virtio_release: str
     release: str
     os: str
     drivers: tuple[str, ...]
     devices: tuple[str, ...]
+    installers: tuple[str, ...]
+    cores: int
 
 
 @functools.cache
@@ -91,6 +100,7 @@ def os_folders() -> tuple[OsFolder, ...]:
             os=row["os"],
             since=row["since"],
             signed_before=row.get("signed_before"),
+            unless=row.get("unless", ""),
             note=row.get("note", ""),
         )
         for row in _catalog()["folder"]
@@ -125,7 +135,9 @@ def known_bad() -> tuple[KnownBad, ...]:
             releases=tuple(row.get("releases", ())),
             drivers=tuple(row.get("drivers", ())),
             folders=tuple(row.get("folders", ())),
+            installers=tuple(row.get("installers", ())),
             disk=row.get("disk", ""),
+            cores=row.get("cores", 0),
             reason=row["reason"],
             way_out=row["way_out"],
             source=row["source"],
@@ -166,23 +178,6 @@ def version_key(release: str) -> tuple[int, ...]:
     return tuple(int(part) if part.isdigit() else 0 for part in release.split("."))
 
 
-def choose_devices(host: HostSpec) -> tuple[str, ...]:
-    """The devices of the VM that need a virtio driver, in the words of the catalog."""
-    machine = host.machine
-    disk = {Bus.SCSI: "virtio-scsi", Bus.VIRTIO: "virtio-blk", Bus.SATA: ""}[host.disk.bus]
-    wanted = {
-        disk: bool(disk),
-        "virtio-net": any(nic.model == "virtio" for nic in host.nic),
-        "balloon": machine.balloon,
-        "virtio-serial": machine.agent,
-        "rng": machine.rng,
-        "virtiofs": machine.virtiofs,
-        "virtio-vga": machine.vga == "virtio",
-        "qxl": machine.vga == "qxl",
-    }
-    return tuple(device for device, present in wanted.items() if present)
-
-
 def choose_driver_names(devices: Iterable[str]) -> tuple[Driver, ...]:
     """The drivers to take: those of the devices, and every storage driver.
 
@@ -193,44 +188,45 @@ def choose_driver_names(devices: Iterable[str]) -> tuple[Driver, ...]:
     return tuple(driver for driver in known_drivers() if driver.boot or driver.device in present)
 
 
-def candidate_folders(release: str, virtio_release: str | None) -> tuple[OsFolder, ...]:
-    """The folders of virtio-win that may serve `release`, best first.
+def candidate_folders(
+    release: str, virtio_release: str | None, present: Iterable[str], *, source: str, signed: bool
+) -> tuple[OsFolder, ...]:
+    """The folders among `present` (the `<os>` folders of vioscsi) that may serve, best first.
 
-    An unknown virtio-win release (None) rules none out. RHEL's 1.9.x compares as newer than any
-    Fedora release, which is right for `since`; its own signatures are not test signatures.
+    `signed`: leave out those that are known to be test-signed, for who cannot read the catalogs
+    themselves. An unknown virtio-win release (None) rules none out. RHEL's 1.9.x compares as newer
+    than any Fedora release, which is right for `since`; its own signatures are not test signatures.
+    Raises WinseedError (MEDIA) naming what `source` has and which virtio-win would do.
     """
-    candidates = []
-    for folder in os_folders():
-        if folder.release != release:
-            continue
-        if virtio_release is not None:
-            version = version_key(virtio_release)
-            if version < version_key(folder.since):
-                continue
-            if folder.signed_before and version_key(folder.signed_before) <= version < (1,):
-                continue
-        candidates.append(folder)
-    return tuple(candidates)
+    names = tuple(sorted(present))
+    available = {os.casefold() for os in names}
+    folders = tuple(
+        folder
+        for folder in os_folders()
+        if folder.release == release
+        and folder.os.casefold() in available
+        and folder.unless.casefold() not in available
+        and (virtio_release is None or _serves(folder, virtio_release, signed=signed))
+    )
+    if folders:
+        return folders
+    raise WinseedError(
+        f"{source} has no drivers that Windows Server {release} loads",
+        code=ExitCode.MEDIA,
+        hint=f"needed is the folder {_wanted(release)}; it has {', '.join(names) or 'none'}",
+    )
 
 
 def choose_folder(
     release: str, virtio_release: str | None, present: Iterable[str], *, source: str
 ) -> OsFolder:
-    """The first candidate whose folder is among `present` (the `<os>` folders of vioscsi).
+    """The best of `candidate_folders` where nobody can look at the signatures."""
+    return candidate_folders(release, virtio_release, present, source=source, signed=True)[0]
 
-    Raises WinseedError (MEDIA) naming what `source` has and which virtio-win would do.
-    """
-    available = {os.casefold() for os in present}
-    for folder in candidate_folders(release, virtio_release):
-        if folder.os.casefold() in available:
-            return folder
-    first = [folder for folder in os_folders() if folder.release == release]
-    since = ", or ".join(f"{folder.os} (virtio-win {_range(folder)})" for folder in first)
-    raise WinseedError(
-        f"{source} has no drivers that Windows Server {release} loads",
-        code=ExitCode.MEDIA,
-        hint=f"needed is the folder {since}; it has {', '.join(sorted(present)) or 'none'}",
-    )
+
+def way_to_drivers(release: str) -> str:
+    """What to do when no folder of a disc serves `release`."""
+    return f"take a virtio-win with the folder {_wanted(release)}"
 
 
 def find_known_bad(combination: Combination) -> tuple[KnownBad, ...]:
@@ -240,11 +236,33 @@ def find_known_bad(combination: Combination) -> tuple[KnownBad, ...]:
 
 def _matches(row: KnownBad, combination: Combination) -> bool:
     return (
-        (not row.virtio or combination.virtio_release in row.virtio)
+        (not row.virtio or _numbered(combination.virtio_release, row.virtio))
         and (not row.releases or combination.release in row.releases)
         and (not row.drivers or bool(set(row.drivers) & set(combination.drivers)))
         and (not row.folders or combination.os in row.folders)
+        and (not row.installers or bool(set(row.installers) & set(combination.installers)))
         and (not row.disk or row.disk in combination.devices)
+        and combination.cores >= row.cores
+    )
+
+
+def _numbered(release: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatch.fnmatchcase(release, pattern) for pattern in patterns)
+
+
+def _serves(folder: OsFolder, virtio_release: str, *, signed: bool) -> bool:
+    version = version_key(virtio_release)
+    if version < version_key(folder.since):
+        return False
+    limit = folder.signed_before if signed else None
+    return not (limit and version_key(limit) <= version < (1,))
+
+
+def _wanted(release: str) -> str:
+    return ", or ".join(
+        f"{folder.os} (virtio-win {_range(folder)})"
+        for folder in os_folders()
+        if folder.release == release
     )
 
 

@@ -62,7 +62,7 @@ def command(
             (failed if isinstance(result, WinseedError) else delivered).append(result)
     if as_json:
         click.echo(render_json(iso_document(delivered)), nl=False)
-    else:
+    elif delivered:
         click.echo("\n".join(iso_lines(delivered)))
     if failed:
         raise _combined(failed, len(jobs))

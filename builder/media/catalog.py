@@ -198,12 +198,18 @@ _WINDOWS_10 = 10240
 
 
 def judge_signature(
-    signer: Signer, *, release_build: int, secure_boot: bool, boot_critical: bool
+    signer: Signer,
+    *,
+    release_build: int,
+    secure_boot: bool,
+    boot_critical: bool,
+    authority: str = "",
 ) -> SignatureVerdict:
     """Say what the signer of a package means for one Windows.
 
     `release_build` is the build of the Windows to install (9600 = Server 2012 R2, 14393 = 2016),
-    `boot_critical` whether Windows needs the driver to find its disk.
+    `boot_critical` whether Windows needs the driver to find its disk, `authority` the name at the
+    top of the signer's chain.
     """
     match signer:
         case Signer.WHQL:
@@ -215,17 +221,13 @@ def judge_signature(
         case Signer.CROSS_SIGNED:
             return _judge_cross_signed(release_build, secure_boot=secure_boot)
         case Signer.TEST_SIGNED:
-            return _judge_untrusted(
-                "signed with a test certificate, which Windows only accepts in test mode",
+            return SignatureVerdict(
+                level=Level.REFUSE if boot_critical else Level.LEAVE_OUT,
+                text="signed with a test certificate, which Windows only accepts in test mode",
                 source=_TEST_SIGNING + ", " + _VIRTIO + "61",
-                boot_critical=boot_critical,
             )
         case Signer.OTHER:
-            return _judge_untrusted(
-                "signed by an authority that winseed does not know, so no driver signature",
-                source=_POLICY,
-                boot_critical=boot_critical,
-            )
+            return _judge_unknown(authority)
         case Signer.UNSIGNED:
             return SignatureVerdict(level=Level.REFUSE, text="not signed", source=_POLICY)
         case Signer.TAMPERED:
@@ -278,6 +280,13 @@ def _judge_cross_signed(release_build: int, *, secure_boot: bool) -> SignatureVe
     )
 
 
-def _judge_untrusted(text: str, *, source: str, boot_critical: bool) -> SignatureVerdict:
-    level = Level.REFUSE if boot_critical else Level.LEAVE_OUT
-    return SignatureVerdict(level=level, text=text, source=source)
+def _judge_unknown(authority: str) -> SignatureVerdict:
+    # A refusal must not rest on winseed's list of authorities being complete: the signature is
+    # sound, and Windows itself refuses the package if it does not trust who gave it.
+    name = "".join(sign if sign.isprintable() else "?" for sign in authority)
+    return SignatureVerdict(
+        level=Level.WARN,
+        text=f"signed under {name or 'an authority without a name'}, which winseed does not know;"
+        " Windows decides whether to trust it",
+        source=_POLICY,
+    )

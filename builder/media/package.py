@@ -28,7 +28,11 @@ class PackageMember:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Package:
-    """An INF and what belongs to it. `missing` are files it names that the disc has not."""
+    """An INF and what belongs to it. `missing` are files it names that the disc has not.
+
+    `signed_by` is the name on the certificate that signed, `authority` the one at the top of its
+    chain; both are claims unless `check` says who it was.
+    """
 
     folder: DriverFolder
     inf: Inf
@@ -37,6 +41,7 @@ class Package:
     missing: tuple[str, ...]
     check: CatalogCheck
     signed_by: str
+    authority: str
 
     @property
     def files(self) -> tuple[PackageMember, ...]:
@@ -73,7 +78,7 @@ def _inspect(
     found = [by_name[name] for name in listed if name in by_name]
     others = [by_name[name.casefold()] for name in extras if name.casefold() in by_name]
     members = tuple(inspect_member(image, file) for file in found)
-    check, signed_by = _check(image, inf, folder, members)
+    check, signed_by, authority = _check(image, inf, folder, members)
     return Package(
         folder=folder,
         inf=inf,
@@ -82,27 +87,32 @@ def _inspect(
         missing=tuple(name for name in listed if name not in by_name),
         check=check,
         signed_by=signed_by,
+        authority=authority,
     )
 
 
 def _check(
     image: DiscImage, inf: Inf, folder: DriverFolder, members: tuple[PackageMember, ...]
-) -> tuple[CatalogCheck, str]:
-    """The catalog held against the files; a catalog that cannot be read leaves them unsigned."""
+) -> tuple[CatalogCheck, str, str]:
+    """The catalog held against the files, its signer and the authority above.
+
+    A catalog that cannot be read leaves the files unsigned.
+    """
     unsigned = CatalogCheck(signer=Signer.UNSIGNED, files=(), absent=())
     wanted = _base(inf.catalog_file(folder.arch))
     for member in members:
         if member.name.casefold() == wanted:
             break
     else:
-        return unsigned, ""
+        return unsigned, "", ""
     try:
         catalog = inspect_catalog(image.read(member.file), name=member.name)
     except WinseedError:
-        return unsigned, ""
+        return unsigned, "", ""
     files = {other.name: functools.partial(image.read, other.file) for other in members}
     leaf = catalog.signature.leaf
-    return check_catalog(catalog, files), leaf.common_name if leaf else ""
+    name = leaf.common_name if leaf else ""
+    return check_catalog(catalog, files), name, catalog.signature.root
 
 
 def _name(file: DiscFile) -> str:

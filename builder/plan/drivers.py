@@ -5,20 +5,22 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import assert_never
 
+from builder.devices import make_devices, virtio_names
 from builder.drivers import (
-    ARCH,
     Combination,
     Driver,
     KnownBad,
     Layout,
     OsFolder,
-    choose_devices,
     choose_driver_names,
     choose_folder,
     find_known_bad,
+    way_to_drivers,
 )
 from builder.errors import ExitCode, Problem, WinseedError
-from builder.media.catalog import Level, judge_signature
+from builder.machine import AgentKind, Machine, make_machine
+from builder.match import Offer, Unserved, layout_offers, make_offers, match_devices
+from builder.media.catalog import Level
 from builder.media.package import Package, PackageMember
 from builder.media.virtio import VirtioMedia
 from builder.plan.model import (
@@ -31,23 +33,40 @@ from builder.plan.model import (
 )
 from builder.releases import Release
 from builder.spec.model import HostSpec
-from builder.values import Bus, Firmware
 
 AGENT = "qemu-ga-x86_64.msi"
+AGENT_PATH = f"guest-agent/{AGENT}"
 BALLOON_SERVICE = "blnsvr.exe"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class FolderPackages:
+    """The packages that a disc has in one of the folders that may serve a release."""
+
+    folder: OsFolder
+    packages: tuple[tuple[Driver, Package], ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class VirtioDisc:
-    """What was read from a virtio-win ISO for one release: the folder and its packages."""
+    """What was read from a virtio-win ISO for one release: every candidate folder, best first."""
 
     media: VirtioMedia
-    folder: OsFolder
-    packages: tuple[Package, ...]
+    candidates: tuple[FolderPackages, ...]
     agent: PackageMember | None
 
 
 DriverFacts = VirtioDisc | Layout
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DriverChoice:
+    """The folder that serves a machine, what it offers, and the rows that warn of it."""
+
+    folder: OsFolder
+    virtio_release: str
+    offers: tuple[Offer, ...]
+    known_bad: tuple[KnownBad, ...]
 
 
 def make_drivers(
@@ -58,111 +77,151 @@ def make_drivers(
     Raises WinseedError (MEDIA) when the install disk would stay without a driver, a package is
     incomplete or not trusted, or the combination is known not to work.
     """
-    devices = choose_devices(host)
+    machine = make_machine(host, release)
+    choice = choose_drivers(machine, release, facts)
     match facts:
         case VirtioDisc():
-            packages, risks = _carried(host, release, facts)
-            folder, virtio_release = facts.folder, facts.media.release or "unknown"
-            agent = facts.agent
-            agent_file = (
-                GuestFile(path=f"guest-agent/{AGENT}", file=_package_file(agent, facts.media.path))
-                if agent
-                else None
-            )
+            packages, risks = _carried(choice, facts)
+            agent = _carried_agent(facts)
             source = DriverSource.ANSWER_ISO
         case Layout():
-            folder = choose_folder(
-                release.id, facts.release, _layout_oses(facts), source=facts.volume_id
-            )
-            packages, risks = _referenced(facts, folder, devices), ()
-            virtio_release, source = facts.release, DriverSource.VIRTIO_CD
-            has_agent = AGENT in facts.guest_agents
-            agent_file = GuestFile(path=f"guest-agent/{AGENT}") if has_agent else None
+            packages, risks = _referenced(choice), ()
+            agent = GuestFile(path=AGENT_PATH) if AGENT in facts.guest_agents else None
+            source = DriverSource.VIRTIO_CD
         case _:
             assert_never(facts)
-    if folder.note:
-        risks = (
-            *risks,
-            Risk(id="KB00", what=folder.note, way_out="", source="drivers/catalog.toml"),
-        )
-    combination = Combination(
-        virtio_release=virtio_release,
-        release=release.id,
-        os=folder.os,
-        drivers=tuple(package.driver for package in packages),
-        devices=devices,
-    )
-    bad = find_known_bad(combination)
-    missing = _without_driver(devices, packages)
-    _refuse(host, bad, missing, virtio_release=virtio_release, os=folder.os)
-    warnings = tuple(
-        Risk(id=row.id, what=row.reason, way_out=row.way_out, source=row.source) for row in bad
-    )
+    missing = _refuse(machine, choice)
     plan = DriverPlan(
         source=source,
-        virtio_release=virtio_release,
-        os=folder.os,
+        virtio_release=choice.virtio_release,
+        os=choice.folder.os,
         packages=packages,
-        agent=agent_file if host.machine.agent else None,
+        agent=agent if host.machine.agent else None,
         balloon_service=_balloon_service(packages, source) if host.machine.balloon else None,
         deliveries=release.deliveries if host.driver_delivery is None else host.driver_delivery,
         use_configuration_set=release.use_configuration_set,
         without_driver=missing,
     )
-    return plan, (*risks, *warnings)
+    return plan, (*risks, *_folder_risks(choice))
 
 
-def wanted_drivers(host: HostSpec) -> tuple[Driver, ...]:
+def wanted_drivers(machine: Machine) -> tuple[Driver, ...]:
     """The drivers whose packages a reader has to look at."""
-    return choose_driver_names(choose_devices(host))
+    return choose_driver_names(virtio_names(make_devices(machine)))
+
+
+def choose_drivers(machine: Machine, release: Release, facts: DriverFacts) -> DriverChoice:
+    """The first folder whose storage drivers Windows would load, with all it offers.
+
+    Raises WinseedError (MEDIA) when there is none.
+    """
+    match facts:
+        case VirtioDisc():
+            virtio_release = facts.media.release or "unknown"
+            folder, offers = _first_trusted(machine, release, facts)
+            has_agent = facts.agent is not None
+        case Layout():
+            virtio_release = facts.release
+            folder = choose_folder(
+                release.id, facts.release, _layout_oses(facts), source=facts.volume_id
+            )
+            offers = layout_offers(facts, folder, wanted_drivers(machine))
+            has_agent = AGENT in facts.guest_agents
+        case _:
+            assert_never(facts)
+    combination = Combination(
+        virtio_release=virtio_release,
+        release=release.id,
+        os=folder.os,
+        drivers=tuple(offer.driver.name for offer in offers if offer.usable),
+        devices=virtio_names(make_devices(machine)),
+        installers=("qemu-ga",) if has_agent and machine.agent is not AgentKind.NONE else (),
+        cores=machine.cores,
+    )
+    return DriverChoice(
+        folder=folder,
+        virtio_release=virtio_release,
+        offers=offers,
+        known_bad=find_known_bad(combination),
+    )
+
+
+def _first_trusted(
+    machine: Machine, release: Release, disc: VirtioDisc
+) -> tuple[OsFolder, tuple[Offer, ...]]:
+    problems: list[Problem] = []
+    for candidate in disc.candidates:
+        offers = make_offers(candidate.packages, release, secure_boot=machine.secure_boot)
+        refused = [offer for offer in offers if offer.driver.boot and offer.refused]
+        if not refused:
+            return candidate.folder, offers
+        problems += [_refusal(offer) for offer in refused]
+    raise WinseedError(
+        f"{disc.media.path.name} has no storage driver that Windows Server {release.id} would load",
+        code=ExitCode.MEDIA,
+        problems=tuple(problems),
+        hint="fetch the disc again and compare its checksum, or " + way_to_drivers(release.id),
+    )
+
+
+def _refusal(offer: Offer) -> Problem:
+    if offer.missing:
+        what = f"the INF names {', '.join(offer.missing)}, which the disc has not"
+        return Problem(where=offer.where, what=what)
+    if offer.verdict is None:
+        return Problem(where=offer.where, what="it was not read")
+    return Problem(where=offer.where, what=offer.verdict.text, hint=offer.verdict.source)
 
 
 def _carried(
-    host: HostSpec, release: Release, disc: VirtioDisc
+    choice: DriverChoice, disc: VirtioDisc
 ) -> tuple[tuple[DriverPackage, ...], tuple[Risk, ...]]:
-    drivers = {driver.name.casefold(): driver for driver in wanted_drivers(host)}
-    packages: list[DriverPackage] = []
-    risks: list[Risk] = []
-    problems: list[Problem] = []
-    secure_boot = host.disk.layout is Firmware.UEFI and host.machine.secure_boot
-    for package in disc.packages:
-        driver = drivers[package.folder.driver.casefold()]
-        where = f"{package.folder.path}/{package.inf.name}"
-        if package.missing:
-            what = f"the INF names {', '.join(package.missing)}, which the disc has not"
-            problems.append(Problem(where=where, what=what))
-            continue
-        verdict = judge_signature(
-            package.check.signer,
-            release_build=release.build,
-            secure_boot=secure_boot,
-            boot_critical=driver.boot,
-        )
-        text = f"{where}: {verdict.text}" + (f" ({package.signed_by})" if package.signed_by else "")
-        match verdict.level:
-            case Level.REFUSE:
-                problems.append(Problem(where=where, what=verdict.text, hint=verdict.source))
-                continue
-            case Level.LEAVE_OUT:
-                risks.append(
-                    Risk(id="DS01", what=f"left out: {text}", way_out="", source=verdict.source)
-                )
-                continue
-            case Level.WARN:
-                risks.append(Risk(id="DS02", what=text, way_out="", source=verdict.source))
-            case Level.NOTE | Level.OK:
-                pass
-            case _:
-                assert_never(verdict.level)
-        packages.append(_package(package, driver, disc.media.path))
+    problems = tuple(_refusal(offer) for offer in choice.offers if offer.refused)
     if problems:
         raise WinseedError(
             f"{disc.media.path.name} holds drivers that cannot be used",
             code=ExitCode.MEDIA,
-            problems=tuple(problems),
+            problems=problems,
             hint="fetch the disc again and compare its checksum, or take another release",
         )
-    return tuple(packages), tuple(dict.fromkeys(risks))
+    packages = tuple(
+        _package(offer.package, offer.driver, disc.media.path)
+        for offer in choice.offers
+        if offer.package is not None and offer.usable
+    )
+    return packages, signature_risks(choice.offers)
+
+
+def signature_risks(offers: Iterable[Offer]) -> tuple[Risk, ...]:
+    """What the signatures of a disc's packages leave open: left out, doubtful, worth knowing."""
+    risks: list[Risk] = []
+    notes: dict[str, tuple[str, list[str]]] = {}
+    for offer in offers:
+        if offer.verdict is None or offer.package is None:
+            continue
+        verdict, by = offer.verdict, offer.package.signed_by
+        text = f"{offer.where}: {verdict.text}" + (f" ({by})" if by else "")
+        match verdict.level:
+            case Level.LEAVE_OUT:
+                text = f"left out: {text}"
+                risks.append(Risk(id="DS01", what=text, way_out="", source=verdict.source))
+            case Level.WARN:
+                risks.append(Risk(id="DS02", what=text, way_out="", source=verdict.source))
+            case Level.NOTE:
+                notes.setdefault(verdict.text, (verdict.source, []))[1].append(offer.driver.name)
+            case Level.OK | Level.REFUSE:
+                pass
+            case _:
+                assert_never(verdict.level)
+    if notes:
+        texts = [
+            f"{', '.join(dict.fromkeys(names))}: {text}" for text, (_, names) in notes.items()
+        ]
+        sources = dict.fromkeys(source for source, _ in notes.values())
+        risks.append(
+            Risk(id="DS03", what="; ".join(texts), way_out="", source="; ".join(sources))
+        )
+    return tuple(dict.fromkeys(risks))
 
 
 def _package(package: Package, driver: Driver, disc: Path) -> DriverPackage:
@@ -187,18 +246,19 @@ def _package_file(member: PackageMember, disc: Path) -> PackageFile:
     )
 
 
-def _referenced(
-    layout: Layout, folder: OsFolder, devices: Iterable[str]
-) -> tuple[DriverPackage, ...]:
-    packages = []
-    for driver in choose_driver_names(devices):
-        path = f"{driver.name}/{folder.os}/{ARCH}"
-        infs = [name for name in layout.folders.get(path, ()) if name.lower().endswith(".inf")]
-        packages += [
-            DriverPackage(driver=driver.name, folder=path, inf=inf, boot=driver.boot)
-            for inf in infs
-        ]
-    return tuple(packages)
+def _carried_agent(disc: VirtioDisc) -> GuestFile | None:
+    if disc.agent is None:
+        return None
+    return GuestFile(path=AGENT_PATH, file=_package_file(disc.agent, disc.media.path))
+
+
+def _referenced(choice: DriverChoice) -> tuple[DriverPackage, ...]:
+    return tuple(
+        DriverPackage(
+            driver=offer.driver.name, folder=offer.folder, inf=offer.inf, boot=offer.driver.boot
+        )
+        for offer in choice.offers
+    )
 
 
 def _layout_oses(layout: Layout) -> set[str]:
@@ -217,36 +277,41 @@ def _balloon_service(packages: tuple[DriverPackage, ...], source: DriverSource) 
     return None
 
 
-def _without_driver(devices: Iterable[str], packages: tuple[DriverPackage, ...]) -> tuple[str, ...]:
-    served = {package.driver for package in packages}
-    return tuple(
-        driver.device
-        for driver in choose_driver_names(devices)
-        if driver.device in devices and driver.name not in served
-    )
+def _folder_risks(choice: DriverChoice) -> tuple[Risk, ...]:
+    note = choice.folder.note
+    risks = [Risk(id="KB00", what=note, way_out="", source="drivers/catalog.toml")] if note else []
+    risks += [
+        Risk(id=row.id, what=row.reason, way_out=row.way_out, source=row.source)
+        for row in choice.known_bad
+        if row.level != "note"
+    ]
+    return tuple(risks)
 
 
-def _refuse(
-    host: HostSpec,
-    bad: tuple[KnownBad, ...],
-    missing: tuple[str, ...],
-    *,
-    virtio_release: str,
-    os: str,
-) -> None:
+def _refuse(machine: Machine, choice: DriverChoice) -> tuple[str, ...]:
+    """The devices that stay without a driver; WinseedError when the install disk is among them."""
     problems = [
         Problem(where=row.id, what=f"{row.reason} [{row.source}]", hint=row.way_out)
-        for row in bad
+        for row in choice.known_bad
         if row.level == "refuse"
     ]
-    disk = {Bus.SCSI: "virtio-scsi", Bus.VIRTIO: "virtio-blk", Bus.SATA: ""}[host.disk.bus]
-    if disk and disk in missing:
-        problems.append(
-            Problem(where="disk.bus", what=f"no driver for {disk}: Setup would see no disk")
+    unserved = [
+        match
+        for match in match_devices(make_devices(machine), choice.offers)
+        if isinstance(match, Unserved)
+    ]
+    problems += [
+        Problem(
+            where="disk.bus",
+            what=f"no driver for {match.device.name}: Setup would see no disk ({match.why})",
         )
+        for match in unserved
+        if match.device.boot_critical
+    ]
     if problems:
         raise WinseedError(
-            f"virtio-win {virtio_release} ({os}) cannot serve this host",
+            f"virtio-win {choice.virtio_release} ({choice.folder.os}) cannot serve this host",
             code=ExitCode.MEDIA,
             problems=tuple(problems),
         )
+    return tuple(match.device.name for match in unserved)

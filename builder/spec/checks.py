@@ -20,6 +20,7 @@ SMALLEST_WINDOWS_MIB = 32 * 1024 - 4 * 1024
 PARTITION_TABLE_MIB = 2
 REFS_UNITS = (4096, 65536)
 DEFAULT_RELEASE = "2022"
+FIRST_SATA_DATA, LAST_SATA = 2, 5  # pve-docs qm.adoc: six SATA slots
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -183,11 +184,12 @@ def _data_disk(key: str, disk: DataDiskSpec, bus: Bus) -> Iterator[Conflict]:
             reads=(key, "disk.bus"),
             what=f"VirtIO Block ends at virtio15, there is no virtio{disk.slot}",
         )
-    if bus is Bus.SATA and disk.slot > 5:
+    if bus is Bus.SATA and not FIRST_SATA_DATA <= disk.slot <= LAST_SATA:
         yield Conflict(
             key=f"{key}.slot",
             reads=(key, "disk.bus"),
-            what=f"SATA ends at sata5, there is no sata{disk.slot}",
+            what=f"sata{disk.slot} cannot be a data disk: sata0 is the answer ISO, sata1 the "
+            f"install disk, and SATA ends at sata{LAST_SATA}",
         )
 
 

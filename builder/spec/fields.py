@@ -74,6 +74,12 @@ def _wsus_url(text: str) -> str:
     return check_text(text).rstrip("/")
 
 
+def _target_group(text: str) -> str:
+    if set(check_text(text)) & set('"%;'):
+        raise ValueError('a target group holds no ", % or ;')
+    return text
+
+
 def _drive_letter(text: str) -> str:
     letter = text.removesuffix(":").upper()
     if len(letter) != 1 or not "D" <= letter <= "Z":
@@ -127,6 +133,7 @@ Network = Annotated[str, AfterValidator(_network)]
 DnsName = Annotated[str, AfterValidator(check_dns_name)]
 AccountName = Annotated[str, AfterValidator(check_account)]
 Url = Annotated[str, AfterValidator(_wsus_url)]
+TargetGroup = Annotated[str, AfterValidator(_target_group), Field(min_length=1, max_length=100)]
 Letter = Annotated[str, AfterValidator(_drive_letter)]
 Label = Annotated[str, AfterValidator(_volume_label), Field(max_length=32)]
 Workgroup = Annotated[str, AfterValidator(_workgroup)]

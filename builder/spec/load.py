@@ -123,7 +123,7 @@ def _load_toml(text: str | None, source: str) -> dict[str, Any]:
         return {}
     try:
         return tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: a number of over 4300 digits
         raise WinseedError(
             f"{source} is not TOML: {error}",
             code=ExitCode.SPEC,

@@ -32,6 +32,7 @@ from builder.spec.fields import (
     ProductKey,
     Release,
     SkuKey,
+    TargetGroup,
     Text,
     TimeZone,
     Url,
@@ -178,7 +179,9 @@ class UpdatesSpec(Table):
     status_server: Url | None = Field(
         default=None, description="WSUS reporting server. Default: server."
     )
-    target_group: Line | None = Field(default=None, description="WSUS client-side target group.")
+    target_group: TargetGroup | None = Field(
+        default=None, description="WSUS client-side target group."
+    )
     install: Literal["download", "notify", "schedule"] = Field(
         default="download",
         description="wsus: download and wait; notify of install and restart; install by schedule.",

@@ -12,6 +12,7 @@ import pytest
 from builder.errors import WinseedError
 from builder.media.image import DiscImage, Namespace, inspect_image
 from tests.media import (
+    genisoimage,
     make_disc,
     make_large_windows_iso,
     make_virtio_iso,
@@ -229,11 +230,29 @@ def test_deep_folders_lie_where_rock_ridge_says(tmp_path):
 
 
 def test_symbolic_links_are_no_files(tmp_path):
-    root = tmp_path / "l.tree"
+    need_tool("genisoimage")
+    root = tmp_path / "tree"
     root.mkdir()
+    (root / "real").write_bytes(b"1")
     (root / "link").symlink_to("/etc/passwd")
-    path = make_disc(tmp_path / "l.iso", {"real": b"1"}, ["-r"])
-    assert list(_sums(inspect_image(path))) == ["real"]
+    genisoimage(tmp_path / "l.iso", root, ["-r"])
+    assert b"link" in (tmp_path / "l.iso").read_bytes()
+    assert list(_sums(inspect_image(tmp_path / "l.iso"))) == ["real"]
+
+
+def test_deleted_names_of_udf(tmp_path):
+    """Bit 2 of the characteristics (ECMA-167 4/14.4.3)."""
+    files = {"README.TXT": b"stub", "a/gone.txt": b"1", "a/here.txt": b"2"}
+    path = make_disc(tmp_path / "g.iso", files, ["-udf", "-hide", "a"])
+    raw = bytearray(path.read_bytes())
+    at = raw.index(b"\x08gone.txt") - 38
+    raw[at + 18] |= 0x04
+    raw[at : at + 48] = tagged(raw[at : at + 48])
+    path.write_bytes(raw)
+    assert {file.path for file in inspect_image(path).files.values()} == {
+        "README.TXT",
+        "a/here.txt",
+    }
 
 
 def test_read_ranges(virtio_iso):

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from builder.errors import ExitCode, WinseedError
 from builder.media.image import inspect_image
+from builder.media.tables import TABLE_LIMIT, TABLES_LIMIT, BrokenTablesError, TableReader
 from tests.media import make_disc, make_virtio_iso, make_windows_iso
 from tests.media_udf import find_entry, tagged
 
@@ -160,6 +161,20 @@ def test_broken_tables(small_iso, tmp_path):
         error = _refusal(_patched(small_iso, tmp_path / "b.iso", at, new))
         assert "broken" in error.what or "cut short" in error.what, name
         assert error.hint
+
+
+def test_limits_of_tables(tmp_path):
+    path = tmp_path / "sparse"
+    with path.open("wb") as stream:
+        stream.truncate(1 << 30)
+    with TableReader(path) as tables:
+        for size in (-1, None, TABLE_LIMIT + 1):
+            with pytest.raises(BrokenTablesError):
+                tables.read(size)
+        for _ in range(TABLES_LIMIT // TABLE_LIMIT):
+            assert len(tables.at(5, TABLE_LIMIT)) == TABLE_LIMIT
+        with pytest.raises(BrokenTablesError):
+            tables.read(1)
 
 
 def test_a_folder_that_holds_itself(small_iso, tmp_path):

@@ -85,6 +85,7 @@ def test_releases(tmp_path, release):
         ("virtio-win-1.9.40", "1.9.40", Family.RHEL),
         ("VIRTIO-WIN-0.1.271", "0.1.271", Family.FEDORA),
         ("virtio-win-2.3.4", "2.3.4", Family.UNKNOWN),
+        ("virtio-win-1.10.1", "1.10.1", Family.UNKNOWN),
         ("CDROM", None, Family.UNKNOWN),
         ("virtio-win-0.1.x", None, Family.UNKNOWN),
         ("my-virtio-win-0.1.271", None, Family.UNKNOWN),
@@ -108,6 +109,12 @@ def test_parts_left_out(tmp_path):
     assert found.folder("NetKVM", "2k22", "amd64") is None
     assert dict(found.guest_agents) == {}
     assert found.certificates == found.alias_folders == ()
+
+
+def test_an_alias_tree_never_names_a_driver(tmp_path):
+    extra = {"amd64/2k22/amd64/vioscsi.inf": b"[Version]"}
+    found = _inspect(make_virtio_iso(tmp_path / "v.iso", drop=BULK, extra=extra))
+    assert found.folder("amd64", "2k22", "amd64") is None
 
 
 def test_a_windows_disc(tmp_path):

@@ -340,8 +340,8 @@ def test_cut_or_spliced_catalogs(position, insert):
         (Signer.CROSS_SIGNED, 14393, False, True, Level.WARN),
         (Signer.TEST_SIGNED, 9600, False, True, Level.REFUSE),
         (Signer.TEST_SIGNED, 26100, False, False, Level.LEAVE_OUT),
-        (Signer.OTHER, 26100, True, True, Level.REFUSE),
-        (Signer.OTHER, 26100, False, False, Level.LEAVE_OUT),
+        (Signer.OTHER, 26100, True, True, Level.WARN),
+        (Signer.OTHER, 9600, False, False, Level.WARN),
         (Signer.UNSIGNED, 9600, False, False, Level.REFUSE),
         (Signer.TAMPERED, 9600, False, False, Level.REFUSE),
         (Signer.TAMPERED, 26100, True, True, Level.REFUSE),
@@ -354,3 +354,15 @@ def test_verdicts(signer, build, secure_boot, boot_critical, level):
     assert verdict.level is level
     assert verdict.text
     assert verdict.source
+
+
+def test_an_unknown_authority_is_named():
+    verdict = judge_signature(
+        Signer.OTHER,
+        release_build=20348,
+        secure_boot=True,
+        boot_critical=True,
+        authority="Example Root CA",
+    )
+    assert verdict.level is Level.WARN
+    assert "Example Root CA" in verdict.text
