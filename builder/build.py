@@ -8,21 +8,23 @@ import functools
 from pathlib import Path
 
 from builder.answer.render import RenderedFile, render_files
+from builder.answer.verdict import refuse_findings
 from builder.console import NoProgress, Progress
 from builder.disc import Artifact, Content, InlineFile, SourceFile, write_disc
-from builder.drivers import choose_folder, load_layout
+from builder.drivers import candidate_folders, known_drivers, load_layout
 from builder.errors import ExitCode, WinseedError
 from builder.files import create_private_file, write_file
+from builder.machine import Machine, make_machine
 from builder.media.attachment import Attachment, inspect_attachment
 from builder.media.image import Extent, inspect_image
 from builder.media.package import Package, PackageMember, inspect_member, inspect_packages
 from builder.media.virtio import VirtioMedia, inspect_virtio
 from builder.media.windows import WindowsMedia, inspect_windows
-from builder.plan.drivers import DriverFacts, VirtioDisc, wanted_drivers
+from builder.plan.drivers import DriverFacts, FolderPackages, VirtioDisc, wanted_drivers
 from builder.plan.first_boot import Attachments
 from builder.plan.make import Secrets, make_plan
 from builder.plan.model import DriverPackage, PackageFile, Plan
-from builder.releases import release_of_build
+from builder.releases import Release, load_release, release_of_build
 from builder.report import render_manifest
 from builder.spec.checks import DEFAULT_RELEASE
 from builder.spec.load import resolve_release
@@ -74,12 +76,13 @@ class Built:
 def plan_host(host: HostSpec, *, site: str, shelf: Shelf, secrets: Secrets, version: str) -> Plan:
     """Inspect what `host` names and decide. Raises WinseedError (SPEC, MEDIA, UNSAFE)."""
     windows = shelf.windows(host.windows_iso) if host.windows_iso else None
-    host = _with_release(host, windows)
+    host = with_release(host, windows)
+    release = load_release(host.release or DEFAULT_RELEASE)
     return make_plan(
         host,
         site=site,
         windows=windows,
-        drivers=_inspect_drivers(host, shelf),
+        drivers=inspect_drivers(host, make_machine(host, release), release, shelf),
         attachments=_inspect_attachments(host, shelf),
         secrets=secrets,
         version=version,
@@ -89,6 +92,7 @@ def plan_host(host: HostSpec, *, site: str, shelf: Shelf, secrets: Secrets, vers
 def write_host(plan: Plan, target: Path, *, epoch: int, progress: Progress | None = None) -> Built:
     """Render `plan` and write its answer ISO to `target`; every file is read back and compared."""
     rendered = render_files(plan)
+    refuse_findings(plan, rendered[0].data)
     files = _medium_files(plan, rendered)
     secret = {file.path for file in rendered if file.secret}
     manifest = render_manifest(plan, files, secret=secret, epoch=epoch)
@@ -107,7 +111,8 @@ def iso_name(plan: Plan) -> str:
     return f"{plan.host.lower()}-{plan.release}{sku}-{plan.edition.value}"
 
 
-def _with_release(host: HostSpec, windows: WindowsMedia | None) -> HostSpec:
+def with_release(host: HostSpec, windows: WindowsMedia | None) -> HostSpec:
+    """`host` with a release: its own, that of the media, or the default."""
     if host.release is not None:
         return host
     if windows is None:
@@ -124,24 +129,37 @@ def _with_release(host: HostSpec, windows: WindowsMedia | None) -> HostSpec:
     return resolve_release(host, releases.pop())
 
 
-def _inspect_drivers(host: HostSpec, shelf: Shelf) -> DriverFacts:
-    release = host.release or DEFAULT_RELEASE
+def inspect_drivers(
+    host: HostSpec, machine: Machine, release: Release, shelf: Shelf
+) -> DriverFacts:
+    """The drivers that the virtio-win of `host` has for `machine`, in every folder that may serve.
+
+    Raises WinseedError (MEDIA, or SPEC for a virtio-win release that is not known).
+    """
     if host.virtio_iso is None:
         return load_layout(host.virtio_release)
-    media = shelf.virtio(host.virtio_iso)
-    present = {folder.os for folder in media.folders if folder.arch == ARCH}
-    folder = choose_folder(release, media.release, present, source=media.path.name)
-    packages = [
-        package
-        for driver in wanted_drivers(host)
-        for package in shelf.packages(host.virtio_iso, driver.name, folder.os, driver.extras)
-    ]
-    return VirtioDisc(
-        media=media,
-        folder=folder,
-        packages=tuple(packages),
-        agent=shelf.agent(host.virtio_iso),
+    path, media = host.virtio_iso, shelf.virtio(host.virtio_iso)
+    storage = {driver.name.casefold() for driver in known_drivers() if driver.boot}
+    present = {
+        folder.os
+        for folder in media.folders
+        if folder.arch == ARCH and folder.driver.casefold() in storage
+    }
+    folders = candidate_folders(
+        release.id, media.release, present, source=media.path.name, signed=False
     )
+    candidates = tuple(
+        FolderPackages(
+            folder=folder,
+            packages=tuple(
+                (driver, package)
+                for driver in wanted_drivers(machine)
+                for package in shelf.packages(path, driver.name, folder.os, driver.extras)
+            ),
+        )
+        for folder in folders
+    )
+    return VirtioDisc(media=media, candidates=candidates, agent=shelf.agent(path))
 
 
 def _inspect_attachments(host: HostSpec, shelf: Shelf) -> Attachments:

@@ -149,20 +149,11 @@ def virtio_names(devices: Iterable[MachineDevice]) -> tuple[str, ...]:
 def _plugged(machine: Machine) -> Iterator[tuple[str, str]]:
     """QEMU's name and the place of every device, as `config_to_command` of QemuServer.pm has it."""
     drives: tuple[Drive, ...] = (*machine.disks, *machine.cds)
-    for drive in drives:
-        yield _controller(machine, drive), str(drive.slot)
-    for nic in machine.nics:
-        yield "virtio-net-pci" if nic.model == "virtio" else nic.model, str(nic)
+    yield from ((_controller(machine, drive), str(drive.slot)) for drive in drives)
+    models = {"virtio": "virtio-net-pci"}
+    yield from ((models.get(nic.model, nic.model), str(nic)) for nic in machine.nics)
     yield from _cards(machine)
-    match machine.agent:
-        case AgentKind.VIRTIO:
-            yield "virtio-serial", "agent"
-        case AgentKind.ISA:
-            yield "isa-serial", "agent"
-        case AgentKind.NONE:
-            pass
-        case _:
-            assert_never(machine.agent)
+    yield from _agent(machine.agent)
     # SPICE and the VNC clipboard bring a virtio-serial of their own, agent or not.
     if machine.clipboard or isinstance(machine.vga, VirtioVga | Qxl):
         yield "virtio-serial", "spice"
@@ -170,14 +161,23 @@ def _plugged(machine: Machine) -> Iterator[tuple[str, str]]:
         yield "virtio-balloon-pci", "balloon"
     if machine.rng:
         yield "virtio-rng-pci", "rng0"
-    for share in machine.virtiofs:
-        yield "vhost-user-fs-pci", share
-    for port in machine.serial:
-        yield "isa-serial", port
+    yield from (("vhost-user-fs-pci", share) for share in machine.virtiofs)
+    yield from (("isa-serial", port) for port in machine.serial)
     if machine.tpm:
         yield "tpm-tis", "tpmstate0"
-    for extra in machine.extras:
-        yield extra.model, extra.name
+    yield from ((extra.model, extra.name) for extra in machine.extras)
+
+
+def _agent(kind: AgentKind) -> Iterator[tuple[str, str]]:
+    match kind:
+        case AgentKind.VIRTIO:
+            yield "virtio-serial", "agent"
+        case AgentKind.ISA:
+            yield "isa-serial", "agent"
+        case AgentKind.NONE:
+            pass
+        case _:
+            assert_never(kind)
 
 
 def _cards(machine: Machine) -> Iterator[tuple[str, str]]:

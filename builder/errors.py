@@ -5,6 +5,8 @@ Anything else that reaches the command line is our bug and exits with 1.
 
 import dataclasses
 import enum
+import functools
+from collections.abc import Callable
 
 
 class ExitCode(enum.IntEnum):
@@ -49,3 +51,8 @@ class WinseedError(Exception):
         self.code = code
         self.hint = hint
         self.problems = problems
+
+    def __reduce__(self) -> tuple[Callable[..., "WinseedError"], tuple[str]]:
+        """Travel between processes, which keyword-only arguments would not survive."""
+        make = functools.partial(type(self), code=self.code, hint=self.hint, problems=self.problems)
+        return make, (self.what,)

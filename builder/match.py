@@ -22,8 +22,8 @@ _FIRST_10 = 10240
 class Offer:
     """A package and what was found out about it.
 
-    `ids` are its hardware ids, in upper case. `fits`: its INF is for this Windows. `verdict` is None
-    for a package that was not read, and `package` with it.
+    `ids` are its hardware ids, in upper case. `fits`: its INF is for this Windows. `verdict` and
+    `package` are None for a package that was not read.
     """
 
     driver: Driver
@@ -111,9 +111,7 @@ def make_offers(
     )
 
 
-def layout_offers(
-    layout: Layout, folder: OsFolder, drivers: Iterable[Driver]
-) -> tuple[Offer, ...]:
+def layout_offers(layout: Layout, folder: OsFolder, drivers: Iterable[Driver]) -> tuple[Offer, ...]:
     """The packages that a virtio-win release has by its layout; hardware ids by the catalog."""
     return tuple(
         Offer(
@@ -133,17 +131,10 @@ def layout_offers(
     )
 
 
-def match_devices(
-    devices: Iterable[MachineDevice], offers: Iterable[Offer]
-) -> tuple[Match, ...]:
+def match_devices(devices: Iterable[MachineDevice], offers: Iterable[Offer]) -> tuple[Match, ...]:
     """For every device the offer that Windows would take, or why there is none."""
     offered = tuple(offers)
     return tuple(_match(device, offered) for device in devices)
-
-
-def is_boot_critical(match: Match) -> bool:
-    """Whether Windows cannot start on this machine as things are."""
-    return isinstance(match, Unserved) and match.device.boot_critical
 
 
 def _match(device: MachineDevice, offers: tuple[Offer, ...]) -> Match:
@@ -151,7 +142,9 @@ def _match(device: MachineDevice, offers: tuple[Offer, ...]) -> Match:
         case InboxDevice():
             return Inbox(device=device)
         case ForeignDevice():
-            return Unserved(device=device, why=f"not served by virtio-win; {device.note}".rstrip("; "))
+            return Unserved(
+                device=device, why=f"not served by virtio-win; {device.note}".rstrip("; ")
+            )
         case VirtioDevice():
             return _serve(device, offers)
         case _:

@@ -9,7 +9,7 @@ import json
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, assert_never
 
-from builder.disc import Content, compute_sha256
+from builder.disc import Content, SourceFile, compute_sha256
 from builder.plan.model import (
     GivenKey,
     ImageByIndex,
@@ -40,7 +40,7 @@ def render_manifest(
         {
             "path": path,
             "size": content.size,
-            "sha256": None if path in secret else compute_sha256(content),
+            "sha256": None if path in secret else _sha256(content),
         }
         for path, content in sorted(files.items())
     ]
@@ -54,6 +54,12 @@ def render_manifest(
         "files": listed,
     }
     return render_json(document)
+
+
+def _sha256(content: Content) -> str:
+    """A hash that is known is not taken again: `write_disc` compares it with what it reads back."""
+    known = content.sha256 if isinstance(content, SourceFile) else None
+    return known.lower() if known else compute_sha256(content)
 
 
 def render_json(document: Mapping[str, Any]) -> bytes:

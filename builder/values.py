@@ -180,7 +180,7 @@ def check_account(text: str) -> str:
 def load_password(text: str) -> Secret:
     """A password that Setup can set: 1 to 127 characters that XML can carry."""
     check_text(text)
-    if not 0 < len(text) <= PASSWORD_LENGTH:
+    if not 0 < len(text.encode("utf-16-le")) <= 2 * PASSWORD_LENGTH:
         raise ValueError(f"a password has 1 to {PASSWORD_LENGTH} characters")
     return Secret(text)
 

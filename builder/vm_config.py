@@ -92,7 +92,8 @@ def load_machine(text: str, *, source: str) -> Machine:
     drives = tuple(
         drive for drive in (_load_drive(setting) for setting in settings.values()) if drive
     )
-    vga, clipboard = read("vga", _load_vga, (EmulatedVga(model="std"), False))
+    standard: tuple[Vga, bool] = (EmulatedVga(model="std"), False)
+    vga, clipboard = read("vga", _load_vga, standard)
     return Machine(
         name=read("name", lambda s: s.text, ""),
         ostype=read("ostype", lambda s: s.text, "other"),
@@ -107,7 +108,7 @@ def load_machine(text: str, *, source: str) -> Machine:
         vga=vga,
         clipboard=clipboard,
         agent=read("agent", _load_agent, AgentKind.NONE),
-        # "enable balloon by default, unless explicitly disabled" (QemuServer.pm, config_to_command)
+        # there unless it is switched off with 0: QemuServer.pm, config_to_command
         balloon=read("balloon", _load_number, 1) > 0,
         rng="rng0" in settings,
         virtiofs=_names(settings, "virtiofs", 10),

@@ -216,6 +216,7 @@ def _template(answer: Answer) -> Iterable[Finding]:
         element
         for element in answer.document.elements
         if element.text
+        and element.space == UNATTEND
         and not element.children
         and element.name not in FREE_TEXT
         and is_placeholder(element.text)

@@ -7,13 +7,14 @@ to read anything but ASCII (learn.microsoft.com, about_Character_Encoding); cmd 
 import base64
 import dataclasses
 import functools
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import assert_never
 
 import jinja2
 from lxml import etree
 
 from builder import resources
+from builder.answer.bytecode import TemplateBytecode
 from builder.errors import ExitCode, Problem, WinseedError
 from builder.plan.model import (
     GivenKey,
@@ -286,6 +287,8 @@ def _refuse_long_paths(root: etree._Element, host: str) -> None:
 def _environment(*, xml: bool) -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(resources.templates()),
+        bytecode_cache=TemplateBytecode(Path(__file__), variant=f"xml={xml}"),
+        auto_reload=False,
         autoescape=xml,  # noqa: S701 - scripts are quoted by `ps`, not as XML
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

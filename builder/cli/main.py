@@ -6,6 +6,7 @@ Nothing is imported for a verb that is not called: `winseed --help` must be inst
 import importlib
 import os
 import sys
+import traceback
 
 import click
 
@@ -17,6 +18,8 @@ VERBS = {
     "iso": "write the answer ISO of one host or of all",
     "plan": "print what would be built, or compare it with an existing ISO",
     "inspect": "show what is on a disc",
+    "drivers": "show which driver serves each device of a machine",
+    "lint": "judge any answer file, ISO or folder",
     "fetch": "download virtio-win.iso and check it",
     "schema": "print the JSON Schema of the spec, for editors",
 }
@@ -71,7 +74,7 @@ def run(arguments: list[str]) -> int:
         winseed.main(args=arguments, prog_name="winseed", standalone_mode=False)
     except WinseedError as error:
         if debug:
-            raise
+            traceback.print_exc()
         make_console().error(error)
         return error.code
     except click.exceptions.Exit as stop:
@@ -82,8 +85,20 @@ def run(arguments: list[str]) -> int:
     except (KeyboardInterrupt, click.Abort):
         make_console().line("interrupted")
         return ExitCode.INTERRUPTED
-    except BrokenPipeError:
-        # the reader of stdout went away (`winseed plan | head`): nothing of ours failed
+    except SystemExit:
+        # click ends so when the reader of stdout goes away (`winseed plan | head`): nothing failed
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.DONE
+    except Exception as error:
+        if debug:
+            raise
+        # its text is not shown: nobody has looked at it for secrets
+        make_console().error(
+            WinseedError(
+                f"{type(error).__name__}: this is a bug of winseed",
+                code=ExitCode.BUG,
+                hint="run it again as `winseed --debug ...` and report what it prints",
+            )
+        )
+        return ExitCode.BUG
     return ExitCode.DONE

@@ -69,7 +69,12 @@ def _options() -> list[Callable[[Callable[..., Any]], Callable[..., Any]]]:
 
 def _final(key: str, value: str) -> str:
     """Paths given on the command line count from the current folder."""
-    return str(Path.cwd() / Path(value).expanduser()) if key.endswith("_iso") else value
+    if not key.endswith("_iso"):
+        return value
+    try:
+        return str(Path.cwd() / Path(value).expanduser())
+    except RuntimeError as error:
+        raise WinseedError(f"{value!r} is no path: {error}", code=ExitCode.SPEC) from None
 
 
 def _source(ctx: click.Context, key: str) -> str:
@@ -136,7 +141,7 @@ def source_date_epoch(default: int) -> int:
     if not text:
         return default
     # ISO 9660 dates end in 2155
-    if not text.isdigit() or int(text) >= 5_869_583_999:
+    if not (text.isascii() and text.isdigit()) or int(text) >= 5_869_583_999:
         raise WinseedError(
             f"SOURCE_DATE_EPOCH is {text!r}, expected seconds since 1970",
             code=ExitCode.SPEC,

@@ -61,11 +61,15 @@ DriverFacts = VirtioDisc | Layout
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DriverChoice:
-    """The folder that serves a machine, what it offers, and the rows that warn of it."""
+    """The folder that serves a machine, what it offers, and the rows that warn of it.
+
+    `rejected` says why no folder of the disc serves; `folder` is then the last one looked at.
+    """
 
     folder: OsFolder
     virtio_release: str
     offers: tuple[Offer, ...]
+    rejected: tuple[Problem, ...]
     known_bad: tuple[KnownBad, ...]
 
 
@@ -81,7 +85,7 @@ def make_drivers(
     choice = choose_drivers(machine, release, facts)
     match facts:
         case VirtioDisc():
-            packages, risks = _carried(choice, facts)
+            packages, risks = _carried(choice, release, facts)
             agent = _carried_agent(facts)
             source = DriverSource.ANSWER_ISO
         case Layout():
@@ -113,12 +117,13 @@ def wanted_drivers(machine: Machine) -> tuple[Driver, ...]:
 def choose_drivers(machine: Machine, release: Release, facts: DriverFacts) -> DriverChoice:
     """The first folder whose storage drivers Windows would load, with all it offers.
 
-    Raises WinseedError (MEDIA) when there is none.
+    Raises WinseedError (MEDIA) for a layout that has none; a disc that has none is `rejected`.
     """
+    rejected: tuple[Problem, ...] = ()
     match facts:
         case VirtioDisc():
             virtio_release = facts.media.release or "unknown"
-            folder, offers = _first_trusted(machine, release, facts)
+            folder, offers, rejected = _first_trusted(machine, release, facts)
             has_agent = facts.agent is not None
         case Layout():
             virtio_release = facts.release
@@ -142,26 +147,25 @@ def choose_drivers(machine: Machine, release: Release, facts: DriverFacts) -> Dr
         folder=folder,
         virtio_release=virtio_release,
         offers=offers,
+        rejected=rejected,
         known_bad=find_known_bad(combination),
     )
 
 
 def _first_trusted(
     machine: Machine, release: Release, disc: VirtioDisc
-) -> tuple[OsFolder, tuple[Offer, ...]]:
+) -> tuple[OsFolder, tuple[Offer, ...], tuple[Problem, ...]]:
+    """The first candidate none of whose storage drivers is refused; else the last, with reasons."""
     problems: list[Problem] = []
+    folder, offers = disc.candidates[0].folder, tuple[Offer, ...]()
     for candidate in disc.candidates:
+        folder = candidate.folder
         offers = make_offers(candidate.packages, release, secure_boot=machine.secure_boot)
-        refused = [offer for offer in offers if offer.driver.boot and offer.refused]
+        refused = [_refusal(offer) for offer in offers if offer.driver.boot and offer.refused]
         if not refused:
-            return candidate.folder, offers
-        problems += [_refusal(offer) for offer in refused]
-    raise WinseedError(
-        f"{disc.media.path.name} has no storage driver that Windows Server {release.id} would load",
-        code=ExitCode.MEDIA,
-        problems=tuple(problems),
-        hint="fetch the disc again and compare its checksum, or " + way_to_drivers(release.id),
-    )
+            return folder, offers, ()
+        problems += refused
+    return folder, offers, tuple(problems)
 
 
 def _refusal(offer: Offer) -> Problem:
@@ -174,8 +178,15 @@ def _refusal(offer: Offer) -> Problem:
 
 
 def _carried(
-    choice: DriverChoice, disc: VirtioDisc
+    choice: DriverChoice, release: Release, disc: VirtioDisc
 ) -> tuple[tuple[DriverPackage, ...], tuple[Risk, ...]]:
+    if choice.rejected:
+        raise WinseedError(
+            f"{disc.media.path.name} has no storage drivers that this Windows would load",
+            code=ExitCode.MEDIA,
+            problems=choice.rejected,
+            hint=f"fetch the disc again and compare its checksum, or {way_to_drivers(release.id)}",
+        )
     problems = tuple(_refusal(offer) for offer in choice.offers if offer.refused)
     if problems:
         raise WinseedError(
@@ -214,13 +225,9 @@ def signature_risks(offers: Iterable[Offer]) -> tuple[Risk, ...]:
             case _:
                 assert_never(verdict.level)
     if notes:
-        texts = [
-            f"{', '.join(dict.fromkeys(names))}: {text}" for text, (_, names) in notes.items()
-        ]
+        texts = [f"{', '.join(dict.fromkeys(names))}: {text}" for text, (_, names) in notes.items()]
         sources = dict.fromkeys(source for source, _ in notes.values())
-        risks.append(
-            Risk(id="DS03", what="; ".join(texts), way_out="", source="; ".join(sources))
-        )
+        risks.append(Risk(id="DS03", what="; ".join(texts), way_out="", source="; ".join(sources)))
     return tuple(dict.fromkeys(risks))
 
 

@@ -15,6 +15,7 @@ from builder.plan.drivers import DriverFacts, VirtioDisc, make_drivers
 from builder.plan.first_boot import Attachments, make_steps
 from builder.plan.image import choose_channel, choose_image, choose_key
 from builder.plan.model import (
+    Accepted,
     Account,
     Administrator,
     DiskPlan,
@@ -124,6 +125,7 @@ def make_plan(
         machine=_machine(host, release),
         media=_media(windows, drivers),
         risks=(*(_risk(belief) for belief in beliefs), *driver_risks),
+        accepted=_accepted(host, membership),
         nonce=secrets.nonce,
         version=version,
     )
@@ -221,11 +223,12 @@ def _machine(host: HostSpec, release: Release) -> MachinePlan:
 
 
 def _media(windows: WindowsMedia | None, drivers: DriverFacts) -> Media:
+    size: int | None = None
     match drivers:
         case VirtioDisc(media=virtio):
             volume, size = virtio.volume_id, virtio.size
         case Layout():
-            volume, size = drivers.volume_id, None
+            volume = drivers.volume_id
         case _:
             assert_never(drivers)
     return Media(
@@ -266,6 +269,16 @@ def _beliefs(
         "FT14": isinstance(membership, OfflineJoin),
     }
     return tuple(belief for belief, holds in applies.items() if holds)
+
+
+def _accepted(host: HostSpec, membership: Membership) -> tuple[Accepted, ...]:
+    accepted = []
+    if host.account:
+        reason = "the first boot adds accounts to their groups by SID: names differ by language"
+        accepted.append(Accepted(id="WS403", reason=reason))
+    if isinstance(membership, OfflineJoin):
+        accepted.append(Accepted(id="WS909", reason="asked for with --secrets-on-medium"))
+    return tuple(accepted)
 
 
 def _risk(belief: str) -> Risk:

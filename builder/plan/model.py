@@ -345,6 +345,14 @@ class Risk:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Accepted:
+    """A finding of the linter that this plan takes on purpose, and why."""
+
+    id: str
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Media:
     """What was inspected; sizes let a later step compare the ISO on the node."""
 
@@ -385,6 +393,7 @@ class Plan:
     machine: MachinePlan
     media: Media
     risks: tuple[Risk, ...]
+    accepted: tuple[Accepted, ...]
     nonce: str  # differs for every build that drew its own password, "" otherwise
     version: str
 

@@ -6,7 +6,7 @@ Every validator raises ValueError with a sentence; `spec/load.py` adds the path.
 import ipaddress
 import urllib.parse
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
@@ -42,13 +42,18 @@ def _release(text: str) -> str:
     return release
 
 
-def _input_file(text: str, info: ValidationInfo) -> Path:
+def _input_file(text: Any, info: ValidationInfo) -> Path:
     """A path of the spec counts from the spec's own folder."""
+    if not isinstance(text, str):
+        raise ValueError("must be text in quotes")  # noqa: TRY004 - pydantic's own way
     check_text(text)
     if not text:
         raise ValueError("the path is empty")
     folder = (info.context or {}).get("folder", Path())
-    return Path(folder) / Path(text).expanduser()
+    try:
+        return Path(folder) / Path(text).expanduser()
+    except RuntimeError:
+        raise ValueError(f"there is no home folder {text!r}") from None
 
 
 def _product_key(text: str) -> str:

@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 from builder.errors import ExitCode, Problem, WinseedError
 from builder.spec.checks import find_conflicts, find_doubles
 from builder.spec.model import HostSpec, SiteSpec
-from builder.spec.wording import findings, path_text, say_unknown, say_what
+from builder.spec.wording import findings, key_text, path_text, say_unknown, say_what
 from builder.tables import nearest
 
 DEFAULT_NAME = "winsrv"
@@ -61,11 +61,12 @@ def load_site(
         for index, key, what in find_doubles(site, hosts):
             problems.append(Problem(where=f"{tables[index].where}.{key}", what=what))
     if problems:
-        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        unique = tuple(dict.fromkeys(problems))  # defaults are checked with every host
+        count = "1 problem" if len(unique) == 1 else f"{len(unique)} problems"
         raise WinseedError(
             f"{source} has {count}" if text is not None else f"the call has {count}",
             code=ExitCode.SPEC,
-            problems=tuple(dict.fromkeys(problems)),
+            problems=unique,
             hint="`winseed init` writes a commented spec that holds every key",
         )
     return Site(spec=site, hosts=hosts)
@@ -136,7 +137,8 @@ def _host_tables(
 ) -> list[_HostTable]:
     strange = [key for key in document if key not in TOP]
     problems += [
-        Problem(where=key, what=say_unknown(key, TOP, HostSpec.model_fields)) for key in strange
+        Problem(where=key_text(key), what=say_unknown(key, TOP, HostSpec.model_fields))
+        for key in strange
     ]
     defaults = document.get("defaults", {})
     hosts = document.get("host", [])

@@ -1,6 +1,7 @@
 """What is wrong with a key, in words a user can act on."""
 
 import json
+import re
 from collections.abc import Iterable
 from typing import Any, get_args
 
@@ -11,6 +12,9 @@ from builder.spec.model import Table
 from builder.tables import nearest
 
 SECRET_KEYS = frozenset({"product_key"})
+
+BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")  # toml.io, "Keys"; any other key is quoted
+LARGEST_SHOWN = 10**18  # json refuses numbers of over 4300 digits
 
 PLAIN = {
     "missing": "is missing",
@@ -38,7 +42,12 @@ def findings(error: ValidationError) -> list[ErrorDetails]:
 
 def path_text(keys: tuple[str | int, ...]) -> str:
     """A location as people write it: `.nic[0].gateways`."""
-    return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys)
+    return "".join(f"[{key}]" if isinstance(key, int) else f".{key_text(key)}" for key in keys)
+
+
+def key_text(key: str) -> str:
+    """A key as TOML writes it."""
+    return key if BARE_KEY.fullmatch(key) else json.dumps(key)
 
 
 def say_what(details: ErrorDetails, model: type[Table]) -> str:
@@ -55,7 +64,8 @@ def say_what(details: ErrorDetails, model: type[Table]) -> str:
     if kind in {"enum", "literal_error"}:
         expected = details["ctx"]["expected"]
         choices = [part.strip("' ") for part in expected.replace(" or ", ", ").split(", ")]
-        guess = nearest(str(details["input"]), choices)
+        given = details["input"]
+        guess = nearest(given, choices) if isinstance(given, str) else ""
         hint = f"; did you mean {guess!r}?" if guess else ""
         return f"must be {expected}{found}{hint}"
     if kind in PLAIN:
@@ -69,6 +79,8 @@ def _shown(value: object) -> str:
         return "a table"
     if isinstance(value, list):
         return "a list"
+    if isinstance(value, int) and abs(value) > LARGEST_SHOWN:
+        return "a number that large"
     text = json.dumps(value, default=str)
     return text if len(text) <= 40 else f"{text[:37]}..."
 

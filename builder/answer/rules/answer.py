@@ -18,12 +18,15 @@ NEAR_LIMIT = 100  # look-ups of similar names per file, so that no file can cost
 SEARCHED = 8192  # characters of one text that are searched; commands end at 1,024
 SHOWN = 60  # characters of a file's own text that a message repeats
 
-# Text that something will replace before Setup reads it: Jinja, Go, Terraform, Ruby, batch, make.
+# Text that something will replace before Setup reads it: Jinja, Go, Terraform, Ruby, make.
 PLACEHOLDER = re.compile(
     r"\{\{.{1,200}?\}\}|\{%.{1,200}?%\}|<%.{1,200}?%>|\$\{[^}]{1,200}\}|\$\([^)]{1,200}\)"
-    r"|%\{[^}]{1,200}\}|#\{[^}]{1,200}\}|@@?\w+@@?|__\w+__|\[\[.{1,200}?\]\]|\{[A-Za-z_]\w*\}"
-    r"|<[A-Z_]{3,}>|%[A-Za-z_]\w*%|\$[A-Za-z_]\w*|\bKVM_TEST_\w+|\[[A-Z][A-Z_]{3,}\]",
+    r"|%\{[^}]{1,200}\}|#\{[^}]{1,200}\}|\[\[.{1,200}?\]\]|\bKVM_TEST_\w+",
     re.DOTALL,
+)
+# Marks that mean something else inside a longer text, as {searchTerms} in an address.
+WHOLE_PLACEHOLDER = re.compile(
+    r"@@?\w+@@?|__\w+__|\{[A-Za-z_]\w*\}|<[A-Z_]{3,}>|%[A-Za-z_]\w*%|\$[A-Za-z_]\w*|\[[A-Z_]{4,}\]"
 )
 # Blocks that choose between variants: such a file holds both branches at once.
 CONTROL = re.compile(
@@ -208,7 +211,20 @@ def is_placeholder(text: str) -> bool:
     """Whether something is to be filled in before Setup reads the text."""
     if text.isalnum() or SIGNS.search(text, 0, SEARCHED) is None:
         return False
+    whole = text.strip() if len(text) <= SEARCHED else ""
+    if WHOLE_PLACEHOLDER.fullmatch(whole):
+        return True
     return PLACEHOLDER.search(text, 0, SEARCHED) is not None
+
+
+def is_secret_placeholder(text: str) -> bool:
+    """Whether a place-holder is all of a text that may be a password, as `$ecret` is."""
+    text = text.strip()
+    if len(text) > SEARCHED:
+        return False
+    if PLACEHOLDER.fullmatch(text):
+        return True
+    return text[:1] not in {"$", "@"} and WHOLE_PLACEHOLDER.fullmatch(text) is not None
 
 
 def shown(text: str) -> str:

@@ -148,7 +148,7 @@ def _judge_questions(answer: Answer) -> Iterator[Finding]:
         return  # commands only: another program installs
     if not names & {"InstallTo", "InstallToAvailablePartition"}:
         yield answer.finding("WS305", setups[0], "nothing says where Windows is installed to")
-    if "MetaData" not in names and not answer.client:
+    if "MetaData" not in names:
         keys = list(answer.found(SETUP, "UserData/ProductKey/Key"))
         if not any(key.text.strip() for key in keys):
             yield answer.finding("WS308", setups[0], "neither an image nor a product key is given")

@@ -10,7 +10,13 @@ import re
 from collections.abc import Iterator
 
 from builder.answer.document import Element
-from builder.answer.rules.answer import PLACEHOLDER, Answer, is_false, is_true
+from builder.answer.rules.answer import (
+    PLACEHOLDER,
+    Answer,
+    is_false,
+    is_secret_placeholder,
+    is_true,
+)
 from builder.answer.rules.commands import all_commands
 from builder.answer.rules.image import looks_like_key
 from builder.answer.rules.table import Finding
@@ -52,9 +58,9 @@ def _judge_element(answer: Answer, element: Element) -> Iterator[Finding]:
     if name in VALUE_HOLDERS and element.child("Value") is not None:
         yield from _judge_value(answer, element)
     elif name in PLAIN_LEAVES and not element.children and element.text.strip():
-        if not _is_filled_in(element.text):
+        if not is_secret_placeholder(element.text):
             yield answer.finding("WS901", element, f"{name} in clear text")
-    elif name == "AccountData" and element.text.strip() and not _is_filled_in(element.text):
+    elif name == "AccountData" and element.text.strip() and not is_secret_placeholder(element.text):
         yield answer.finding("WS909", element, "the blob of an offline domain join")
     elif name in {"Key", "ProductKey"} and not element.children:
         text = element.text.strip().upper()
@@ -68,7 +74,7 @@ def _judge_value(answer: Answer, holder: Element) -> Iterator[Finding]:
     text = value.text.strip() if value is not None else ""
     if plain is None:
         yield answer.finding("WS905", holder, f"{holder.name} without PlainText")
-    if value is None or not text or _is_filled_in(text):
+    if value is None or not text or is_secret_placeholder(text):
         return
     if plain is not None and is_false(plain.text):
         if _decoded(text, holder.name):
@@ -91,8 +97,3 @@ def _decoded(text: str, suffix: str) -> bool:
         return base64.b64decode(plain, validate=True).decode("utf-16-le").endswith(suffix)
     except (binascii.Error, UnicodeDecodeError):
         return False
-
-
-def _is_filled_in(text: str) -> bool:
-    """Whether the whole text is a place-holder: a password may hold signs of templates."""
-    return PLACEHOLDER.fullmatch(text.strip(), 0, 400) is not None

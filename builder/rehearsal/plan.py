@@ -1,0 +1,74 @@
+"""`winseed iso` rehearses what it has just written: the plan, the disc, the media it was given."""
+
+from pathlib import Path
+
+from builder.drivers import known_drivers
+from builder.media.catalog import Signer
+from builder.plan.model import Plan, plan_document
+from builder.rehearsal.drives import answer_slot, make_drives
+from builder.rehearsal.facts import Content, DiscDriver, DiscFacts, DiscKind, Facts
+from builder.rehearsal.inspect import inspect_disc_facts, plain_ids, with_drivers
+from builder.rehearsal.make import rehearse
+from builder.rehearsal.model import Rehearsal
+from builder.rehearsal.planned import load_planned, load_planned_machine
+
+
+def rehearse_plan(plan: Plan, iso: Path, *, windows: DiscFacts | None = None) -> Rehearsal:
+    """Walk Setup with the answer ISO at `iso` on the VM of `plan`, its disk empty.
+
+    `windows` are the facts of the Windows disc (`inspect.windows_facts`), when it was read.
+    Signatures were judged by the plan, and are taken from there. Raises WinseedError (MEDIA) when
+    the ISO cannot be read.
+    """
+    signers = {
+        package.driver: Signer(package.signer)
+        for package in plan.drivers.packages
+        if package.signer in {signer.value for signer in Signer}
+    }
+    image, found = inspect_disc_facts(iso)
+    data = next(iter(found.answers.values()), None)
+    (answer,) = with_drivers([(image, found)], data, signers=signers)
+    return rehearse(plan_facts(plan, answer, windows=windows))
+
+
+def plan_facts(plan: Plan, answer: DiscFacts, *, windows: DiscFacts | None) -> Facts:
+    """The facts of a plan: its own VM, an empty disk, three discs."""
+    document = plan_document(plan)
+    unread = DiscFacts(name="the Windows ISO", kind=DiscKind.UNREAD)
+    discs = (windows or unread, _virtio_disc(plan), answer)
+    machine = load_planned_machine(document)
+    plugged = make_drives(machine, discs, mentioned=False)
+    return Facts(
+        machine=plugged.machine,
+        drives=plugged.drives,
+        answer_slot=answer_slot(plugged.drives, answer.name),
+        content=Content.EMPTY,
+        planned=load_planned(document, fingerprint=plan.fingerprint),
+    )
+
+
+def _virtio_disc(plan: Plan) -> DiscFacts:
+    """The virtio-win CD: read when its packages were carried, else known by its layout only."""
+    name = f"{plan.media.virtio_volume}.iso"
+    files = [] if plan.drivers.agent is None else [plan.drivers.agent.path]
+    if plan.drivers.carried:
+        return DiscFacts(name=name, kind=DiscKind.VIRTIO)
+    ids = {
+        driver.name: frozenset(one for pci in driver.pci for one in plain_ids(pci))
+        for driver in known_drivers()
+    }
+    drivers = tuple(
+        DiscDriver(
+            path=f"{package.folder}/{package.inf}".casefold(),
+            driver=package.driver,
+            ids=ids.get(package.driver, frozenset()),
+        )
+        for package in plan.drivers.packages
+    )
+    files += [driver.path for driver in drivers]
+    return DiscFacts(
+        name=name,
+        kind=DiscKind.VIRTIO,
+        files=frozenset(file.casefold() for file in files),
+        drivers=drivers,
+    )
