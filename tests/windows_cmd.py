@@ -16,6 +16,7 @@ CONDITION = re.compile(
     r"(?P<left>-?\d+) (?P<operator>lss|geq|gtr) (?P<right>\d+)) (?P<rest>.*)",
     re.DOTALL,
 )
+NAME = re.compile(r"(?<!\w)[A-Za-z_]\w*")
 LOOP = re.compile(
     r'for (?:/f "(?P<options>[^"]*)" )?%(?P<name>\w) in \((?P<set>.*?)\) do (?P<rest>.*)', re.DOTALL
 )
@@ -179,8 +180,7 @@ class Cmd:
     def _command(self, text: str) -> str:
         if text.startswith("("):
             inner = text[1:-1].strip().split("\n")
-            bare, targets = _redirections(inner[0])
-            if targets:
+            if _redirections(inner[0])[1]:
                 self._redirected(inner[0])
                 return ""
             return "".join(self._command(line.strip()) for line in inner)
@@ -220,9 +220,7 @@ class Cmd:
             name, value = name[:-1], f"{name[:-1]}+{value}"
         if arithmetic:
             known = {key: int(text, 0) for key, text in self.variables.items() if _number(text)}
-            value = re.sub(
-                r"[A-Za-z]{2,}", lambda found: str(known.get(found[0].upper(), 0)), value
-            )
+            value = NAME.sub(lambda found: str(known.get(found[0].upper(), 0)), value)
             value = str(eval(value, {"__builtins__": {}}))
         self.variables[name.upper()] = value
 
@@ -282,20 +280,17 @@ def _redirections(text: str) -> tuple[str, dict[str, bool]]:
 def _rows(text: str, options: str) -> list[list[str]]:
     delimiters = re.search(r"delims=(.*)$", options)
     tokens = re.search(r"tokens=([\d,-]+)", options)
+    separator = r"\s" if delimiters is None else f"[{re.escape(delimiters[1])}]"
+    wanted: list[int] = []
+    for part in (tokens[1] if tokens else "1").split(","):
+        first, _, last = part.partition("-")
+        wanted += range(int(first), int(last or first) + 1)
     rows = []
     for line in filter(None, text.replace("\r", "").split("\n")):
         if delimiters and not delimiters[1]:
             rows.append([line])
             continue
-        words = [
-            word
-            for word in re.split(f"[{re.escape(delimiters[1])}]" if delimiters else r"\s", line)
-            if word
-        ]
-        wanted: list[int] = []
-        for part in (tokens[1] if tokens else "1").split(","):
-            first, _, last = part.partition("-")
-            wanted += range(int(first), int(last or first) + 1)
+        words = [word for word in re.split(separator, line) if word]
         if len(words) >= wanted[0]:
             rows.append([words[number - 1] if number <= len(words) else "" for number in wanted])
     return rows

@@ -7,6 +7,7 @@ to read anything but ASCII (learn.microsoft.com, about_Character_Encoding); cmd 
 import base64
 import dataclasses
 import functools
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import assert_never
 
@@ -122,6 +123,12 @@ def render_script(plan: Plan, name: str) -> bytes:
     if PurePosixPath(name).suffix == ".ps1":
         return lines.encode("utf-8-sig")
     return lines.encode("ascii")
+
+
+def render_page(name: str, values: Mapping[str, object]) -> bytes:
+    """The HTML page of the template `name`; every value is escaped."""
+    text = _environment(xml=True).get_template(name).render(values)
+    return f"{text.strip()}\n".encode()
 
 
 def encode_password(password: Secret, element: str) -> str:

@@ -71,7 +71,8 @@ def run(arguments: list[str]) -> int:
     """Run one call and return its exit code; see `errors.ExitCode`."""
     debug = "--debug" in arguments
     try:
-        winseed.main(args=arguments, prog_name="winseed", standalone_mode=False)
+        # without standalone mode click returns the code of `ctx.exit`, and verbs return nothing
+        code = winseed.main(args=arguments, prog_name="winseed", standalone_mode=False)
     except WinseedError as error:
         if debug:
             traceback.print_exc()
@@ -101,4 +102,4 @@ def run(arguments: list[str]) -> int:
             )
         )
         return ExitCode.BUG
-    return ExitCode.DONE
+    return code if isinstance(code, int) else ExitCode.DONE

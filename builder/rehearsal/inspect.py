@@ -12,7 +12,7 @@ from pathlib import Path
 from builder.answer.document import BYTE_LIMIT, Broken
 from builder.devices import PciId
 from builder.drivers import ARCH, known_drivers
-from builder.errors import ExitCode, WinseedError
+from builder.errors import WinseedError
 from builder.media.catalog import Signer
 from builder.media.image import SECTOR, DiscFile, DiscImage, Namespace, inspect_image
 from builder.media.inf import Inf, load_inf
@@ -250,18 +250,3 @@ def _driver_name(ids: frozenset[str], inf: str) -> str:
 def plain_ids(pci: str) -> frozenset[str]:
     """The hardware ids of a `vendor:device` without subsystem."""
     return frozenset(PciId(device=pci, subsystem="", revision="").hardware_ids)
-
-
-def read_text(path: Path, limit: int) -> str:
-    """A text file of at most `limit` bytes; WinseedError (SPEC)."""
-    try:
-        with path.open("rb") as stream:
-            data = stream.read(limit + 1)
-        if len(data) > limit:
-            raise WinseedError(f"{path} is too large", code=ExitCode.SPEC)
-        return data.decode("utf-8-sig")
-    except OSError as error:
-        what = f"cannot read {path}: {error.strerror or error}"
-        raise WinseedError(what, code=ExitCode.SPEC) from None
-    except UnicodeDecodeError:
-        raise WinseedError(f"{path} is not UTF-8 text", code=ExitCode.SPEC) from None

@@ -110,12 +110,12 @@ def rehearse_letters(facts: Facts, model: LetterModel) -> Stage:
     if not facts.drives:
         steps.append(unknown("letters.none", "the machine has no CD drive"))
     else:
-        shared = f"{model.letters[0]}: to {model.letters[-1]}:"
+        shared = f"{model.letters[0]} to {model.letters[-1]}"
         steps.append(
             passed(
                 "letters.dealt",
-                f"{len(model.slots)} CD drives share the letters {shared}: "
-                f"{model.total} assignments, and all of them are tried below",
+                f"{len(model.slots)} CD drives share the letters {shared}; all {model.total} assignments "
+                "are tried below",
                 source="public answer files: E: 36, F: 17, D: 1 times",
             )
         )

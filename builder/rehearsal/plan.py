@@ -13,8 +13,14 @@ from builder.rehearsal.model import Rehearsal
 from builder.rehearsal.planned import load_planned, load_planned_machine
 
 
-def rehearse_plan(plan: Plan, iso: Path, *, windows: DiscFacts | None = None) -> Rehearsal:
-    """Walk Setup with the answer ISO at `iso` on the VM of `plan`, its disk empty.
+def rehearse_plan(
+    plan: Plan,
+    iso: Path,
+    *,
+    windows: DiscFacts | None = None,
+    content: Content | None = None,
+) -> Rehearsal:
+    """Walk Setup with the answer ISO at `iso` on the VM of `plan`, its disk empty by default.
 
     `windows` are the facts of the Windows disc (`inspect.windows_facts`), when it was read.
     Signatures were judged by the plan, and are taken from there. Raises WinseedError (MEDIA) when
@@ -28,11 +34,14 @@ def rehearse_plan(plan: Plan, iso: Path, *, windows: DiscFacts | None = None) ->
     image, found = inspect_disc_facts(iso)
     data = next(iter(found.answers.values()), None)
     (answer,) = with_drivers([(image, found)], data, signers=signers)
-    return rehearse(plan_facts(plan, answer, windows=windows))
+    facts = plan_facts(plan, answer, windows=windows, content=content or Content.EMPTY)
+    return rehearse(facts)
 
 
-def plan_facts(plan: Plan, answer: DiscFacts, *, windows: DiscFacts | None) -> Facts:
-    """The facts of a plan: its own VM, an empty disk, three discs."""
+def plan_facts(
+    plan: Plan, answer: DiscFacts, *, windows: DiscFacts | None, content: Content
+) -> Facts:
+    """The facts of a plan: its own VM with one disk, and three discs."""
     document = plan_document(plan)
     unread = DiscFacts(name="the Windows ISO", kind=DiscKind.UNREAD)
     discs = (windows or unread, _virtio_disc(plan), answer)
@@ -42,7 +51,7 @@ def plan_facts(plan: Plan, answer: DiscFacts, *, windows: DiscFacts | None) -> F
         machine=plugged.machine,
         drives=plugged.drives,
         answer_slot=answer_slot(plugged.drives, answer.name),
-        content=Content.EMPTY,
+        content=content,
         planned=load_planned(document, fingerprint=plan.fingerprint),
     )
 

@@ -361,7 +361,7 @@ def _system_step(
     return risk(
         key,
         f"{name}: {driver.driver} {driver.version}".rstrip()
-        + f" goes into the installed system by {how}, {where}{later}",
+        + f", by {how}, {where}{later}",
         source=KB,
         beliefs=beliefs,
     )

@@ -1,0 +1,181 @@
+"""`winseed rehearse`: what Setup will do with these discs on this machine."""
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from builder.cli.options import Call, host_options
+from builder.errors import ExitCode, WinseedError
+
+if TYPE_CHECKING:
+    from builder.rehearsal.gather import Configuration
+    from builder.rehearsal.model import Rehearsal
+    from builder.spec.model import HostSpec
+
+EPOCH = 1577836800  # 2020-01-01; the disc that is rehearsed is thrown away
+
+
+@click.command("rehearse")
+@host_options
+@click.option(
+    "--for",
+    "machine_file",
+    metavar="MACHINE",
+    help="Text of `qm config VMID`; - is standard input. Default: the VM that the spec asks for.",
+)
+@click.option(
+    "--answer-iso",
+    type=Path,
+    metavar="ISO",
+    help="An answer ISO, winseed's or any other. Default: the one that the spec would make.",
+)
+@click.option(
+    "--disc", "discs", multiple=True, type=Path, metavar="ISO", help="A further disc in the VM."
+)
+@click.option(
+    "--disk",
+    type=click.Choice(["empty", "used", "unknown"]),
+    help="What the install disk holds. Default: empty for a planned VM, unknown with --for.",
+)
+@click.option("--html", type=Path, metavar="FILE", help="Write one self-contained page.")
+@click.option("--json", "as_json", is_flag=True, help="Print the rehearsal as JSON.")
+@click.pass_context
+def command(
+    ctx: click.Context,
+    call: Call,
+    machine_file: str | None,
+    answer_iso: Path | None,
+    discs: tuple[Path, ...],
+    disk: str | None,
+    html: Path | None,
+    as_json: bool,
+) -> None:
+    """Walk what Windows Setup will do, from the firmware to the first boot.
+
+    Reads the discs and the VM; nothing is started. Exits with 0 when nothing stops Setup, 3 for a
+    disc or driver, 4 for the answer file, 7 when a disk would be erased that should not be.
+    """
+    from builder.rehearsal.report import rehearsal_document, rehearsal_lines
+    from builder.report import VERSION, render_json
+
+    hosts = call.site.hosts
+    if len(hosts) > 1 and (machine_file or answer_iso or html):
+        what = "--for, --answer-iso and --html take one host"
+        raise WinseedError(what, code=ExitCode.SPEC, hint="choose it: --host")
+    configuration = _configuration(machine_file)
+    walked = [
+        _rehearse(call, host, answer_iso, discs, configuration=configuration, disk=disk)
+        for host in hosts
+    ]
+    if html is not None:
+        _write_page(walked[0], html)
+    if as_json:
+        documents = [rehearsal_document(one) for one in walked]
+        click.echo(render_json({"version": VERSION, "rehearsals": documents}), nl=False)
+    else:
+        click.echo("\n\n".join("\n".join(rehearsal_lines(one)) for one in walked))
+    ctx.exit(max(one.exit_code for one in walked))
+
+
+def _rehearse(
+    call: Call,
+    host: "HostSpec",
+    answer_iso: Path | None,
+    discs: tuple[Path, ...],
+    *,
+    configuration: "Configuration | None",
+    disk: str | None,
+) -> "Rehearsal":
+    from builder.rehearsal.facts import Content
+    from builder.rehearsal.gather import gather_facts
+    from builder.rehearsal.make import rehearse
+
+    media = [path for path in (host.windows_iso, host.virtio_iso, *discs) if path is not None]
+    content = Content(disk) if disk else None
+    if answer_iso is not None:
+        gathered = gather_facts(
+            answer_iso, media, configuration=configuration, machine=None, content=content
+        )
+        return rehearse(gathered.facts)
+    with tempfile.TemporaryDirectory(prefix="winseed-") as folder:
+        path, plan = _build(call, host, Path(folder))
+        if configuration is None and not discs:
+            return _planned(plan, path, host, content)
+        gathered = gather_facts(
+            path, media, configuration=configuration, machine=None, content=content
+        )
+        return rehearse(gathered.facts)
+
+
+def _build(call: Call, host: "HostSpec", folder: Path) -> tuple[Path, Any]:
+    """The answer ISO that the spec would make, with a password that nobody uses."""
+    from builder import version
+    from builder.build import iso_name, plan_host, write_host
+    from builder.cli.passwords import placeholder_secrets
+
+    plan = plan_host(
+        host,
+        site=call.site.spec.name,
+        shelf=_shelf(),
+        secrets=placeholder_secrets(host),
+        version=version(),
+    )
+    path = folder / f"{iso_name(plan)}.iso"
+    write_host(plan, path, epoch=EPOCH)
+    return path, plan
+
+
+def _planned(plan: Any, path: Path, host: "HostSpec", content: Any) -> "Rehearsal":
+    """On the planned VM, with what is known of a virtio-win that was not given."""
+    from builder.rehearsal.inspect import windows_facts
+    from builder.rehearsal.plan import rehearse_plan
+
+    windows = None
+    if host.windows_iso is not None:
+        shelf = _shelf()
+        windows = windows_facts(shelf.image(host.windows_iso), shelf.windows(host.windows_iso))
+    return rehearse_plan(plan, path, windows=windows, content=content)
+
+
+def _shelf() -> Any:
+    from builder.build import Shelf
+
+    return click.get_current_context().meta.setdefault("shelf", Shelf())
+
+
+def _write_page(rehearsal: "Rehearsal", path: Path) -> None:
+    from builder import version
+    from builder.answer.render import render_page
+    from builder.files import write_file
+    from builder.rehearsal.report import page_values
+
+    write_file(path, render_page("rehearsal.html.j2", page_values(rehearsal, version=version())))
+
+
+def _configuration(path: str | None) -> "Configuration | None":
+    from builder.rehearsal.gather import Configuration
+    from builder.vm_config import LARGEST_CONFIG
+
+    if path is None:
+        return None
+    source = "standard input" if path == "-" else path
+    try:
+        if path == "-":
+            data = sys.stdin.buffer.read(LARGEST_CONFIG + 1)
+        else:
+            with Path(path).open("rb") as file:
+                data = file.read(LARGEST_CONFIG + 1)
+        if len(data) > LARGEST_CONFIG:
+            raise WinseedError(f"{source} is too large", code=ExitCode.SPEC)
+        return Configuration(text=data.decode("utf-8-sig"), source=source)
+    except OSError as error:
+        raise WinseedError(
+            f"cannot read {source}: {error.strerror}",
+            code=ExitCode.SPEC,
+            hint="write one with `qm config VMID > vm.conf`",
+        ) from None
+    except UnicodeDecodeError:
+        raise WinseedError(f"{source} is not UTF-8 text", code=ExitCode.SPEC) from None
