@@ -221,7 +221,8 @@ def deliver_host(
 ) -> Delivered:
     """Write ISO, manifest and, for a drawn password, its file (mode 0600, never overwritten).
 
-    The password is on disk before the ISO that needs it; if the ISO fails, it is taken away.
+    The password is on disk before the ISO that needs it; if the ISO fails, it is taken away. It
+    stays if only the manifest fails: the ISO is there then.
     """
     password = None
     if not plan.administrator.given:
@@ -229,12 +230,12 @@ def deliver_host(
         create_private_file(password, plan.administrator.password.reveal().encode() + b"\n")
     try:
         built = write_host(plan, target, epoch=epoch, progress=progress)
-        manifest = target.with_name(f"{target.stem}.manifest.json")
-        write_file(manifest, built.manifest)
     except BaseException:
         if password is not None:
             password.unlink(missing_ok=True)
         raise
+    manifest = target.with_name(f"{target.stem}.manifest.json")
+    write_file(manifest, built.manifest)
     return Delivered(
         plan=plan,
         iso=target,

@@ -3,6 +3,7 @@
 import gc
 import os
 import signal
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -10,6 +11,8 @@ from typing import NamedTuple
 from builder.build import Delivered, deliver_host
 from builder.errors import WinseedError
 from builder.plan.model import Plan
+
+ORPHAN_CHECK = 0.5  # seconds
 
 
 class Job(NamedTuple):
@@ -34,7 +37,10 @@ def deliver_fleet(
     # fork hands the imported modules and compiled templates to the workers
     context = multiprocessing.get_context("fork")
     with concurrent.futures.ProcessPoolExecutor(
-        max_workers=min(workers, len(jobs)), mp_context=context, initializer=_leave_interrupts
+        max_workers=min(workers, len(jobs)),
+        mp_context=context,
+        initializer=_follow_parent,
+        initargs=(os.getpid(),),
     ) as pool:
         try:
             yield from pool.map(_deliver, jobs, [epoch] * len(jobs), chunksize=4)
@@ -55,6 +61,17 @@ def _deliver(job: Job, epoch: int) -> Delivered | WinseedError:
         return error
 
 
-def _leave_interrupts() -> None:
-    """Ctrl-C belongs to the parent: a worker finishes the disc it is writing."""
+def _follow_parent(parent: int) -> None:
+    """Ctrl-C belongs to the parent: a worker finishes the disc it is writing, and ends with it.
+
+    Without the parent it would wait for work for ever: its siblings hold the queue open.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_watch_parent, args=(parent,), daemon=True).start()
+
+
+def _watch_parent(parent: int) -> None:
+    never = threading.Event()
+    while os.getppid() == parent:
+        never.wait(ORPHAN_CHECK)
+    os._exit(1)  # a draft on disk has no name yet

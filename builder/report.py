@@ -252,7 +252,7 @@ def _one_iso(item: "Delivered") -> list[str]:
     if plan.updates.duty:
         rows.append(("updates", plan.updates.duty))
     if plan.risks:
-        ids = " ".join(risk.id for risk in plan.risks)
+        ids = " ".join(dict.fromkeys(risk.id for risk in plan.risks))
         rows.append(("open", f"{ids}: `winseed plan` says what each means"))
     return [f"{name:<9}{text}" for name, text in rows]
 

@@ -231,12 +231,11 @@ def _winpe_commands(plan: Plan) -> list[Command]:
         r"call %d:\winseed\winpe.cmd %d:",
         description="winseed: storage drivers and disk guard",
     )
-    if not plan.disk.guard:
-        return [run]
-    # If the medium was not found, no guard has looked at the disk: that must not end in a wipe.
+    # If the medium was not found, nothing has looked at the disk: that must not end in a wipe, so
+    # this command never returns. (ping would not wait: Windows PE may have no network.)
     stop = Command(
         path=r"cmd.exe /d /c if not exist X:\winseed\go.txt (>COM1 echo winseed: guard=not-run "
-        "& wpeutil shutdown & ping -n 3600 127.0.0.1 >nul)",
+        "& wpeutil shutdown & for /l %i in (0,0,1) do @ver>nul)",
         description="winseed: power off if the disk guard did not run",
     )
     return [run, stop]
@@ -247,8 +246,8 @@ def _specialize_commands(plan: Plan) -> list[Command]:
     letters = " ".join(WINPE_LETTERS)
     # ping -n 3 takes two seconds: 30 rounds are the minute that a slow CD may need
     copy = Command(
-        path=rf"cmd.exe /d /c for /l %i in (1,1,30) do (for %d in ({letters}) do if exist "
-        rf"%d:\{marker} (call %d:\winseed\specialize.cmd %d: & exit 0)) & ping -n 3 127.0.0.1 >nul",
+        path=rf"cmd.exe /d /c for /l %i in (1,1,30) do ((for %d in ({letters}) do if exist "
+        rf"%d:\{marker} (call %d:\winseed\specialize.cmd %d: & exit 0)) & ping -n 3 127.0.0.1>nul)",
         description="winseed: copy what the first boot needs",
     )
     return [*(_policy_command(value) for value in plan.updates.policies), copy]

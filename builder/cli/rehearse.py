@@ -11,8 +11,8 @@ from builder.cli.options import Call, host_options
 from builder.errors import ExitCode, WinseedError
 
 if TYPE_CHECKING:
-    from builder.rehearsal.gather import Configuration
     from builder.rehearsal.model import Rehearsal
+    from builder.rehearsal.sources import Configuration
     from builder.spec.model import HostSpec
 
 EPOCH = 1577836800  # 2020-01-01; the disc that is rehearsed is thrown away
@@ -90,8 +90,8 @@ def _rehearse(
     disk: str | None,
 ) -> "Rehearsal":
     from builder.rehearsal.facts import Content
-    from builder.rehearsal.gather import gather_facts
     from builder.rehearsal.make import rehearse
+    from builder.rehearsal.sources import gather_facts
 
     media = [path for path in (host.windows_iso, host.virtio_iso, *discs) if path is not None]
     content = Content(disk) if disk else None
@@ -130,7 +130,7 @@ def _build(call: Call, host: "HostSpec", folder: Path) -> tuple[Path, Any]:
 
 def _planned(plan: Any, path: Path, host: "HostSpec", content: Any) -> "Rehearsal":
     """On the planned VM, with what is known of a virtio-win that was not given."""
-    from builder.rehearsal.inspect import windows_facts
+    from builder.rehearsal.discs import windows_facts
     from builder.rehearsal.plan import rehearse_plan
 
     windows = None
@@ -156,7 +156,7 @@ def _write_page(rehearsal: "Rehearsal", path: Path) -> None:
 
 
 def _configuration(path: str | None) -> "Configuration | None":
-    from builder.rehearsal.gather import Configuration
+    from builder.rehearsal.sources import Configuration
     from builder.vm_config import LARGEST_CONFIG
 
     if path is None:

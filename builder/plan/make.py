@@ -92,8 +92,16 @@ def make_plan(
         balloon=driver_plan.balloon_service is not None,
     )
     membership = _membership(host, secrets)
+    settings = _settings(host, release)
     beliefs = _beliefs(
-        release, image, disk, driver_plan, updates, assumption=assumption, membership=membership
+        release,
+        image,
+        disk,
+        driver_plan,
+        updates,
+        settings,
+        assumption=assumption,
+        membership=membership,
     )
     return Plan(
         host=host.name,
@@ -119,7 +127,7 @@ def make_plan(
         accounts=_accounts(host, secrets),
         updates=updates,
         remote=_remote(host, attachments),
-        settings=_settings(host, release),
+        settings=settings,
         steps=steps,
         attachments=attachments.all,
         machine=_machine(host, release),
@@ -245,6 +253,7 @@ def _beliefs(
     disk: DiskPlan,
     drivers: DriverPlan,
     updates: UpdatesPlan,
+    settings: SettingsPlan,
     *,
     assumption: str,
     membership: Membership,
@@ -267,6 +276,12 @@ def _beliefs(
         "FT12": bool(drivers.packages),
         "FT13": bool(updates.policies),
         "FT14": isinstance(membership, OfflineJoin),
+        "FT15": True,
+        "FT16": disk.guard,
+        "FT17": True,
+        "FT18": True,
+        "FT19": settings.sconfig is not None,
+        "FT20": bool(disk.data_disks) and disk.bus is Bus.SCSI,
     }
     return tuple(belief for belief, holds in applies.items() if holds)
 

@@ -204,7 +204,12 @@ def _commands(view: _View) -> Iterator[CommandLine]:
     places = (
         (SETUP, PE, "RunSynchronous/RunSynchronousCommand", "Path"),
         (SETUP, PE, "RunAsynchronous/RunAsynchronousCommand", "Path"),
-        ("Microsoft-Windows-Deployment", SPECIALIZE, "RunSynchronous/RunSynchronousCommand", "Path"),
+        (
+            "Microsoft-Windows-Deployment",
+            SPECIALIZE,
+            "RunSynchronous/RunSynchronousCommand",
+            "Path",
+        ),
         (
             "Microsoft-Windows-Deployment",
             SPECIALIZE,

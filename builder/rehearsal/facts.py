@@ -1,6 +1,6 @@
 """Everything a rehearsal knows: the machine, the discs in its drives, what the disk may hold.
 
-Values only; `inspect.py` reads them from discs, `planned.py` makes them from a plan.
+Values only; `discs.py` reads them from discs, `planned.py` makes them from a plan.
 """
 
 import dataclasses

@@ -220,6 +220,5 @@ def _boot_code(facts: Facts, build: int | None) -> Iterator[Step]:
             "does not start",
             code=ExitCode.MEDIA,
             fix="qm set VMID --bios ovmf --efidisk0 ...",
-            source="bin456789/reinstall windows-setup.bat:274; "
-            "cschneegans/unattend-generator#459",
+            source="bin456789/reinstall windows-setup.bat:274; cschneegans/unattend-generator#459",
         )

@@ -7,11 +7,11 @@ answer files do is read from their commands and the batch files these call.
 import re
 from collections.abc import Iterator
 
+from builder.errors import ExitCode
 from builder.machine import AgentKind
 from builder.rehearsal.answer_file import AnswerFile
 from builder.rehearsal.facts import DiscKind, Facts
 from builder.rehearsal.model import Stage, Step, passed, risk, stop, unknown
-from builder.errors import ExitCode
 
 AGENT = "qemu-ga"
 TOOLS = ("virtio-win-guest-tools", "virtio-win-gt-x64")

@@ -114,9 +114,7 @@ def _selection(
         )
 
 
-def _key(
-    answer: AnswerFile, media: WindowsMedia | None, image: WimImage | None
-) -> Iterator[Step]:
+def _key(answer: AnswerFile, media: WindowsMedia | None, image: WimImage | None) -> Iterator[Step]:
     key = answer.product_key
     if key is not None and key.key is None:
         yield stop(

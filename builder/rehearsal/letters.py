@@ -114,8 +114,8 @@ def rehearse_letters(facts: Facts, model: LetterModel) -> Stage:
         steps.append(
             passed(
                 "letters.dealt",
-                f"{len(model.slots)} CD drives share the letters {shared}; all {model.total} assignments "
-                "are tried below",
+                f"{len(model.slots)} CD drives share the letters {shared}; "
+                f"all {model.total} assignments are tried below",
                 source="public answer files: E: 36, F: 17, D: 1 times",
             )
         )

@@ -1,7 +1,7 @@
 """Facts -> Rehearsal: the stages of Setup in their order. Pure.
 
-    firmware -> letters -> discovery -> answer file -> storage -> commands in Windows PE ->
-    partitions -> image -> drivers of the system -> specialize -> network -> clock -> first boot
+firmware -> letters -> discovery -> answer file -> storage -> commands in Windows PE ->
+partitions -> image -> drivers of the system -> specialize -> network -> clock -> first boot
 """
 
 from builder.answer.document import Broken
@@ -26,7 +26,8 @@ from builder.rehearsal.letters import (
 from builder.rehearsal.model import Rehearsal, Stage, stop
 from builder.rehearsal.network import rehearse_network
 from builder.rehearsal.partitions import rehearse_partitions
-from builder.rehearsal.storage import Target, rehearse_devices, rehearse_storage
+from builder.rehearsal.storage import Target, rehearse_storage
+from builder.rehearsal.system import rehearse_devices
 from builder.rehearsal.ways import offline_ways, winpe_ways
 from builder.releases import load_release, release_ids, release_of_build
 
@@ -53,9 +54,7 @@ def _answer(facts: Facts) -> tuple[bytes | None, str]:
     return None, ""
 
 
-def _without_answer(
-    facts: Facts, model: LetterModel, data: bytes | None, where: str
-) -> Rehearsal:
+def _without_answer(facts: Facts, model: LetterModel, data: bytes | None, where: str) -> Rehearsal:
     stages = [
         rehearse_firmware(facts, None),
         rehearse_letters(facts, model),
@@ -119,16 +118,14 @@ def _walk(
         answer=where,
         release=release.name if release else "",
         stages=stages,
-        letters=make_letter_map(
-            facts, model, needed=(one.slot for one in offered), tried=letters
-        ),
+        letters=make_letter_map(facts, model, needed=(one.slot for one in offered), tried=letters),
         disk=disk,
         devices=rows,
     )
 
 
 def _build(facts: Facts, answer: AnswerFile) -> int | None:
-    """The build to install: of the selected image, of media with one build, as planned, or as the image is called."""
+    """The build to install: of the image, of the media, of the plan, or by the image's name."""
     image = find_image(answer, facts.windows)
     if image is not None:
         return image.build

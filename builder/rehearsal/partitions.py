@@ -1,22 +1,19 @@
-"""Stage 6, DiskConfiguration applied to the real disk, partition by partition, in MiB.
+"""Stage 6, DiskConfiguration on the real disk: what is erased, what is made, whether it fits.
 
 Sources: unattended setup reference, Microsoft-Windows-Setup DiskConfiguration; learn.microsoft.com,
-"UEFI/GPT-based hard drive partitions" and "BIOS/MBR-based hard drive partitions". Partitions begin
-at 1 MiB and at whole MiB; GPT keeps its copy in the last MiB. Size and Order are applied as written;
-that Windows rounds nothing further is belief. Windows PE's disk numbers are not those of Proxmox VE, so
-a second disk makes DiskID 0 a guess.
+"UEFI/GPT-based hard drive partitions" and "BIOS/MBR-based hard drive partitions". The disk numbers
+of Windows PE are not those of Proxmox VE, so a second disk makes DiskID 0 a guess.
 """
 
-import dataclasses
 from collections.abc import Iterator
 
 from builder.errors import ExitCode
 from builder.machine import Ovmf
-from builder.rehearsal.answer_file import AnswerDisk, AnswerFile, InstallTo, ModifiedPartition
+from builder.rehearsal.answer_file import AnswerDisk, AnswerFile
 from builder.rehearsal.facts import Content, Facts
+from builder.rehearsal.layout import MIB, REFERENCE, lay_out
 from builder.rehearsal.model import (
     DrawnDisk,
-    DrawnPartition,
     Stage,
     Step,
     passed,
@@ -25,12 +22,9 @@ from builder.rehearsal.model import (
     unknown,
 )
 
-MIB = 1 << 20
-FIRST_MIB = 1
 MINIMUM_MIB = 32 * 1024  # learn.microsoft.com, Windows Server hardware requirements: 32 GB
 MBR_LIMIT_MIB = 2 * 1024 * 1024
 NEW_SETUP = 26040
-REFERENCE = "unattended setup reference, Microsoft-Windows-Setup DiskConfiguration"
 KINDS = {"EFI", "MSR", "PRIMARY", "EXTENDED", "LOGICAL"}
 
 
@@ -44,7 +38,7 @@ def rehearse_partitions(
     if disk is not None:
         if disk.wipe:
             steps += _wipe(facts)
-        drawn, laid = _lay_out(facts, disk, answer.install_to)
+        drawn, laid = lay_out(facts, disk, answer.install_to)
         steps += laid
         steps += _firmware_fits(facts, disk)
         if drawn is not None:
@@ -147,118 +141,6 @@ def _wipe(facts: Facts) -> Iterator[Step]:
             fix="say --disk empty if it is",
             source=REFERENCE,
         )
-
-
-@dataclasses.dataclass(kw_only=True)
-class _Ruler:
-    """Where the next partition begins; MiB."""
-
-    start: int
-    end: int
-
-    @property
-    def left(self) -> int:
-        return max(0, self.end - self.start)
-
-
-def _lay_out(
-    facts: Facts, disk: AnswerDisk, target: InstallTo | None
-) -> tuple[DrawnDisk | None, list[Step]]:
-    """Every partition from its Order and Size; numbers count MSR as well."""
-    install = facts.install_disk
-    if install is None:
-        return None, []
-    if install.size is None:
-        fix = "give a configuration that tells its size"
-        return None, [unknown("partitions.size", f"the size of {install.slot} is unknown", fix=fix)]
-    gpt = isinstance(facts.machine.firmware, Ovmf)
-    total = install.size // MIB
-    ruler = _Ruler(start=FIRST_MIB, end=total - (1 if gpt else 0))
-    changes = {one.partition: one for one in disk.modified}
-    drawn: list[DrawnPartition] = []
-    steps: list[Step] = []
-    for number, one in enumerate(disk.created, start=1):
-        size = ruler.left if one.extend or one.size_mib is None else one.size_mib
-        steps += _fits(one.extend, size, ruler, number, last=number == len(disk.created))
-        size = min(size, ruler.left)
-        drawn.append(
-            _partition(number, one.kind, changes.get(number), ruler.start, size, target)
-        )
-        ruler.start += size
-    if ruler.left > 1:
-        drawn.append(_free(ruler))
-    picture = DrawnDisk(
-        slot=str(install.slot),
-        size_mib=total,
-        style="GPT" if gpt else "MBR",
-        partitions=tuple(drawn),
-    )
-    if not any(step.id == "partitions.fit" for step in steps):
-        steps.append(_summary(picture))
-    return picture, steps
-
-
-def _fits(extend: bool, size: int, ruler: _Ruler, number: int, *, last: bool) -> Iterator[Step]:  # noqa: FBT001
-    if extend and not last:
-        yield stop(
-            "partitions.fit",
-            f"partition {number} takes the rest of the disk, and others come after it",
-            code=ExitCode.ANSWER,
-            fix="Extend goes to the last partition",
-            source=REFERENCE,
-        )
-    elif size > ruler.left or size <= 0:
-        yield stop(
-            "partitions.fit",
-            f"partition {number} needs {size} MiB, and {ruler.left} MiB are left",
-            code=ExitCode.ANSWER,
-            fix="a larger disk, or smaller partitions",
-            source=REFERENCE,
-        )
-
-
-def _partition(
-    number: int,
-    kind: str,
-    change: ModifiedPartition | None,
-    start: int,
-    size: int,
-    target: InstallTo | None,
-) -> DrawnPartition:
-    return DrawnPartition(
-        number=number,
-        kind=kind,
-        label=change.label if change else "",
-        filesystem=change.filesystem if change else "",
-        start_mib=start,
-        size_mib=size,
-        windows=target is not None and target.partition == number and target.disk == 0,
-    )
-
-
-def _free(ruler: _Ruler) -> DrawnPartition:
-    return DrawnPartition(
-        number=0,
-        kind="unused",
-        label="",
-        filesystem="",
-        start_mib=ruler.start,
-        size_mib=ruler.left,
-        windows=False,
-    )
-
-
-def _summary(disk: DrawnDisk) -> Step:
-    told = ", ".join(
-        f"{one.number} {one.label or one.kind} {one.size_mib}"
-        for one in disk.partitions
-        if one.number
-    )
-    what = f"{disk.slot}, {disk.size_mib} MiB, {disk.style}: {told} MiB"
-    unused = sum(one.size_mib for one in disk.partitions if not one.number)
-    if unused > 1024:
-        return risk("partitions.fit", f"{what}; {unused} MiB stay unused", fix="use Extend")
-    return passed("partitions.fit", what, source=REFERENCE)
 
 
 def _firmware_fits(facts: Facts, disk: AnswerDisk) -> Iterator[Step]:

@@ -5,9 +5,9 @@ from pathlib import Path
 from builder.drivers import known_drivers
 from builder.media.catalog import Signer
 from builder.plan.model import Plan, plan_document
+from builder.rehearsal.discs import inspect_disc_facts, plain_ids, with_drivers
 from builder.rehearsal.drives import answer_slot, make_drives
 from builder.rehearsal.facts import Content, DiscDriver, DiscFacts, DiscKind, Facts
-from builder.rehearsal.inspect import inspect_disc_facts, plain_ids, with_drivers
 from builder.rehearsal.make import rehearse
 from builder.rehearsal.model import Rehearsal
 from builder.rehearsal.planned import load_planned, load_planned_machine
@@ -22,7 +22,7 @@ def rehearse_plan(
 ) -> Rehearsal:
     """Walk Setup with the answer ISO at `iso` on the VM of `plan`, its disk empty by default.
 
-    `windows` are the facts of the Windows disc (`inspect.windows_facts`), when it was read.
+    `windows` are the facts of the Windows disc (`discs.windows_facts`), when it was read.
     Signatures were judged by the plan, and are taken from there. Raises WinseedError (MEDIA) when
     the ISO cannot be read.
     """

@@ -1,9 +1,9 @@
-"""Stage 4, storage: does Windows PE see the install disk, and can the installed system start from it.
+"""Stage 4, storage: does Windows PE see the install disk. Whether the installed system does is
+another question (`system.py`).
 
-Two questions with two answers: what `drvload` brings into Windows PE is not in the installed system
-(Microsoft KB 2686316). A package serves a device by its hardware ids, which are compared with those
-that QEMU shows (`builder/devices.py`). Each way into Windows PE rests on belief, so the best verdict
-for a VirtIO disk is a risk with the ids of the beliefs; a SATA or IDE disk is ok.
+A package serves a device by its hardware ids, which are compared with those that QEMU shows
+(`builder/devices.py`). Each way into Windows PE rests on belief, so the best verdict for a VirtIO
+disk is a risk with the ids of the beliefs; a SATA or IDE disk is ok.
 """
 
 import dataclasses
@@ -13,16 +13,7 @@ from builder.devices import ForeignDevice, InboxDevice, MachineDevice, VirtioDev
 from builder.errors import ExitCode
 from builder.media.catalog import Level, judge_signature
 from builder.rehearsal.letters import LetterModel, Reach
-from builder.rehearsal.model import (
-    DeviceRow,
-    Stage,
-    Step,
-    Verdict,
-    passed,
-    risk,
-    stop,
-    unknown,
-)
+from builder.rehearsal.model import Stage, Step, passed, risk, stop, unknown
 from builder.rehearsal.ways import Offered, Way
 
 KB = "Microsoft KB 2686316"
@@ -152,7 +143,7 @@ def _virtio(
         yield _no_driver(name, served, winpe, unread=unread)
         return
     together = reach_of(served.offers, model)
-    ways = {way: reach_of(_by(served.offers, way), model) for way in _ways(served.offers)}
+    ways = {way: reach_of(_by(served.offers, way), model) for way in ways_of(served.offers)}
     told = "; ".join(f"{way.value} in {reach} assignments" for way, reach in ways.items())
     beliefs = sorted({belief for one in served.offers for belief in one.beliefs})
     if together.never:
@@ -211,7 +202,8 @@ def _no_driver(name: str, served: Served, winpe: tuple[Offered, ...], *, unread:
     )
 
 
-def _ways(offers: Iterable[Offered]) -> tuple[Way, ...]:
+def ways_of(offers: Iterable[Offered]) -> tuple[Way, ...]:
+    """The ways among them, each once."""
     return tuple(dict.fromkeys(one.way for one in offers))
 
 
@@ -245,157 +237,3 @@ def _kept_out(winpe: tuple[Offered, ...]) -> Iterator[Step]:
             fix="leave it to offlineServicing",
             source=KEPT_OUT[driver],
         )
-
-
-def rehearse_devices(
-    devices: tuple[MachineDevice, ...],
-    ways: tuple[tuple[Offered, ...], tuple[Offered, ...]],
-    model: LetterModel,
-    target: Target,
-    *,
-    unread: bool,
-    steps_later: bool,
-) -> tuple[Stage, tuple[DeviceRow, ...]]:
-    """Which driver the installed system has for each device; `steps_later`: first boot adds some."""
-    winpe, offline = ways
-    kept = tuple(one for one in winpe if one.way in {Way.DRIVER_PATHS, Way.WINPE_DRIVER})
-    rows, steps = [], []
-    for device in devices:
-        if isinstance(device, VirtioDevice):
-            row, step = _installed(
-                device,
-                (serve(device, winpe, target), serve(device, (*kept, *offline), target)),
-                model,
-                unread=unread,
-                steps_later=steps_later,
-            )
-            rows.append(row)
-            steps.append(step)
-        else:
-            rows.append(_other_row(device))
-    foreign = [one for one in devices if isinstance(one, ForeignDevice) and not one.boot_critical]
-    steps += [
-        risk("devices.foreign", f"{one.name} ({', '.join(one.places)}): {one.note}")
-        for one in foreign
-    ]
-    if not steps:
-        steps.append(passed("devices.inbox", "no device needs a driver of virtio-win"))
-    return Stage(key="devices", title="Drivers of the installed system", steps=tuple(steps)), tuple(
-        rows
-    )
-
-
-def _other_row(device: InboxDevice | ForeignDevice) -> DeviceRow:
-    inbox = isinstance(device, InboxDevice)
-    return DeviceRow(
-        device=f"{device.name} ({', '.join(device.places)})",
-        pci=device.shown.device if device.shown else "",
-        driver="Windows' own" if inbox else "none",
-        package="",
-        winpe=None,
-        system=Verdict.OK if inbox else Verdict.RISK,
-        note=device.note,
-    )
-
-
-def _installed(
-    device: VirtioDevice,
-    served: tuple[Served, Served],
-    model: LetterModel,
-    *,
-    unread: bool,
-    steps_later: bool,
-) -> tuple[DeviceRow, Step]:
-    winpe, system = served
-    step = _system_step(device, system, winpe, model, unread=unread, steps_later=steps_later)
-    shown = next(iter((*system.offers, *winpe.offers)), None)
-    seen = None
-    if device.boot_critical:
-        reach = reach_of(winpe.offers, model)
-        seen = Verdict.RISK if winpe.offers and not reach.never else Verdict.STOP
-        seen = Verdict.NOT_CHECKED if unread and not winpe.offers and not winpe.refusals else seen
-    row = DeviceRow(
-        device=f"{device.name} ({', '.join(device.places)})",
-        pci=device.shown.device,
-        driver=shown.driver.driver if shown else "none",
-        package=f"{shown.slot}: {shown.driver.path}" if shown else "",
-        winpe=seen,
-        system=step.verdict,
-        note=worst_text(system.warnings, device.note),
-    )
-    return row, step
-
-
-def worst_text(warnings: tuple[str, ...], note: str) -> str:
-    """A remark for the table: a warning goes before a note."""
-    return next(iter(warnings), note)
-
-
-def _system_step(
-    device: VirtioDevice,
-    system: Served,
-    winpe: Served,
-    model: LetterModel,
-    *,
-    unread: bool,
-    steps_later: bool,
-) -> Step:
-    name = f"{device.name} ({device.shown.device})"
-    key = f"devices.{device.name}"
-    if not system.offers:
-        return _without(device, name, system, winpe, unread=unread, steps_later=steps_later)
-    reach = reach_of(system.offers, model)
-    beliefs = sorted({belief for one in system.offers for belief in one.beliefs})
-    copied = any(one.copied for one in system.offers)
-    where = "under every assignment" if reach.always or copied else f"in {reach} assignments"
-    driver = system.offers[0].driver
-    how = ", ".join(way.value for way in _ways(system.offers))
-    later = "; first boot adds what is missing" if steps_later else ""
-    if reach.never and not copied and device.boot_critical:
-        return stop(
-            key,
-            f"{name}: no letter that is named can be the disc's, and Windows needs it to start",
-            code=ExitCode.MEDIA,
-            fix="name the folder on the letters C: to J:",
-        )
-    return risk(
-        key,
-        f"{name}: {driver.driver} {driver.version}".rstrip()
-        + f", by {how}, {where}{later}",
-        source=KB,
-        beliefs=beliefs,
-    )
-
-
-def _without(
-    device: VirtioDevice,
-    name: str,
-    system: Served,
-    winpe: Served,
-    *,
-    unread: bool,
-    steps_later: bool,
-) -> Step:
-    key = f"devices.{device.name}"
-    if device.boot_critical and winpe.offers:
-        return stop(
-            key,
-            f"{name}: only drvload brings the driver, so the installed system does not have it and "
-            "does not start",
-            code=ExitCode.MEDIA,
-            fix="name the package in offlineServicing as well (PnpCustomizationsNonWinPE)",
-            source=KB,
-        )
-    if system.refusals:
-        what = f"{name}: {system.refusals[0]}"
-    elif unread:
-        what = f"{name}: no driver on the discs that were read"
-        return unknown(key, what, fix="give every disc")
-    else:
-        what = f"{name}: nothing puts a driver into the installed system"
-    if device.boot_critical:
-        return stop(key, what, code=ExitCode.MEDIA, fix="carry its package")
-    later = " before first boot" if steps_later else ""
-    return risk(key, f"{what}{later}", fix="name its package in offlineServicing")
-
-

@@ -4,8 +4,9 @@
   `$WinPEDriver$`; what `drvload` loads is not (Microsoft KB 2686316, Windows 7 to 2012 R2).
 * DriverPaths in offlineServicing (PnpCustomizationsNonWinPE): for the installed system only.
 * That a folder is searched with its subfolders is belief, and so is what beliefs.toml lists: absent
-  letters are skipped (FT01), new Setup sees what drvload loaded (FT02), `$WinPEDriver$` is read from
-  a CD (FT03), offline servicing skips absent letters (FT12), the CD is as its layout says (FT11).
+  letters are skipped (FT01), the new Setup sees what drvload loaded (FT02), `$WinPEDriver$` is read
+  from a CD (FT03), offline servicing skips absent letters (FT12), the CD is as its layout says
+  (FT11).
 """
 
 import dataclasses
@@ -102,9 +103,7 @@ def _source_folder(folder: str, facts: Facts, letters: set[str]) -> str:
 def _folders(facts: Facts) -> Iterator[Offered]:
     for slot, disc in facts.discs:
         for driver in disc.drivers_under(WINPE_DRIVER):
-            yield Offered(
-                way=Way.WINPE_DRIVER, slot=str(slot), driver=driver, pairs=frozenset()
-            )
+            yield Offered(way=Way.WINPE_DRIVER, slot=str(slot), driver=driver, pairs=frozenset())
 
 
 def _loaded(facts: Facts, answer: AnswerFile) -> Iterator[Offered]:

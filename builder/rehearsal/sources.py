@@ -1,4 +1,4 @@
-"""Paths -> facts: the discs of a call, the machine that they are put into. Reads; judges nothing."""
+"""Paths -> facts: the discs of a call, and the machine that they are put into."""
 
 import dataclasses
 import re
@@ -10,9 +10,9 @@ from builder.machine import Machine
 from builder.manifest import PATH as MANIFEST
 from builder.manifest import Manifest, load_manifest
 from builder.media.image import DiscImage
+from builder.rehearsal.discs import inspect_disc_facts, with_drivers
 from builder.rehearsal.drives import answer_slot, make_drives
 from builder.rehearsal.facts import Content, Facts
-from builder.rehearsal.inspect import inspect_disc_facts, with_drivers
 from builder.rehearsal.planned import load_planned, load_planned_machine
 from builder.vm_config import load_machine
 
