@@ -23,7 +23,9 @@ from builder.media.windows import WindowsMedia, inspect_windows
 from builder.plan.drivers import DriverFacts, FolderPackages, VirtioDisc, wanted_drivers
 from builder.plan.first_boot import Attachments
 from builder.plan.make import Secrets, make_plan
-from builder.plan.model import DriverPackage, PackageFile, Plan
+from builder.plan.model import Plan
+from builder.plan.packages import DriverPackage, PackageFile
+from builder.rehearsal.model import Rehearsal
 from builder.releases import Release, load_release, release_of_build
 from builder.report import render_manifest
 from builder.spec.checks import DEFAULT_RELEASE
@@ -214,6 +216,7 @@ class Delivered:
     files: int
     manifest: Path
     password: Path | None
+    rehearsal: Rehearsal | None = None
 
 
 def deliver_host(

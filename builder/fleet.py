@@ -1,5 +1,6 @@
 """Many hosts in one call: one process a core, media inspected before they start."""
 
+import dataclasses
 import gc
 import os
 import signal
@@ -11,6 +12,8 @@ from typing import NamedTuple
 from builder.build import Delivered, deliver_host
 from builder.errors import WinseedError
 from builder.plan.model import Plan
+from builder.rehearsal.facts import DiscFacts
+from builder.rehearsal.plan import rehearse_plan
 
 ORPHAN_CHECK = 0.5  # seconds
 
@@ -20,6 +23,7 @@ class Job(NamedTuple):
 
     plan: Plan
     target: Path
+    windows: DiscFacts | None = None  # the Windows disc, for the rehearsal
 
 
 def deliver_fleet(
@@ -56,9 +60,11 @@ def usable_cores() -> int:
 
 def _deliver(job: Job, epoch: int) -> Delivered | WinseedError:
     try:
-        return deliver_host(job.plan, job.target, epoch=epoch)
+        delivered = deliver_host(job.plan, job.target, epoch=epoch)
+        rehearsal = rehearse_plan(job.plan, job.target, windows=job.windows)
     except WinseedError as error:
         return error
+    return dataclasses.replace(delivered, rehearsal=rehearsal)
 
 
 def _follow_parent(parent: int) -> None:

@@ -19,6 +19,8 @@ from builder.plan.model import (
     Plan,
     plan_document,
 )
+from builder.rehearsal.model import Rehearsal, Verdict
+from builder.rehearsal.report import summary_line
 from builder.values import Bus, Firmware
 
 if TYPE_CHECKING:
@@ -206,10 +208,17 @@ def iso_document(delivered: "list[Delivered]") -> dict[str, Any]:
                 "macs": [nic.mac for nic in item.plan.nics],
                 "updates": item.plan.updates.duty,
                 "risks": [risk.id for risk in item.plan.risks],
+                "rehearsal": _counts(item.rehearsal),
             }
             for item in delivered
         ],
     }
+
+
+def _counts(rehearsal: Rehearsal | None) -> dict[str, int] | None:
+    if rehearsal is None:
+        return None
+    return {verdict.value: rehearsal.count(verdict) for verdict in Verdict}
 
 
 def iso_lines(delivered: "list[Delivered]") -> list[str]:
@@ -251,9 +260,9 @@ def _one_iso(item: "Delivered") -> list[str]:
     ]
     if plan.updates.duty:
         rows.append(("updates", plan.updates.duty))
-    if plan.risks:
-        ids = " ".join(dict.fromkeys(risk.id for risk in plan.risks))
-        rows.append(("open", f"{ids}: `winseed plan` says what each means"))
+    ids = " ".join(dict.fromkeys(risk.id for risk in plan.risks))
+    walked = summary_line(item.rehearsal) if item.rehearsal else "not rehearsed"
+    rows.append(("open", f"{walked}; {ids}: `winseed rehearse` and `winseed plan` tell each"))
     return [f"{name:<9}{text}" for name, text in rows]
 
 
@@ -270,27 +279,29 @@ class Difference:
 PASSING = frozenset({"nonce", "version"})
 
 
-def find_differences(then: Any, now: Any, path: str = "") -> list[Difference]:
+def find_differences(then: Any, now: Any, path: str | None = None) -> list[Difference]:
     """Every leaf in which two plan documents differ, in the order of the second."""
     if isinstance(then, dict) and isinstance(now, dict):
         keys = [*now, *(key for key in then if key not in now)]
         return [
             row
             for key in keys
-            if path or key not in PASSING
+            if path is not None or key not in PASSING
             for row in find_differences(
-                then.get(key, ABSENT), now.get(key, ABSENT), f"{path}.{key}".lstrip(".")
+                then.get(key, ABSENT),
+                now.get(key, ABSENT),
+                key if path is None else f"{path}.{key}",
             )
         ]
     if isinstance(then, list) and isinstance(now, list) and len(then) == len(now):
         return [
             row
             for index, pair in enumerate(zip(then, now, strict=True))
-            for row in find_differences(*pair, f"{path}[{index}]")
+            for row in find_differences(*pair, f"{path or ''}[{index}]")
         ]
     if then == now:
         return []
-    return [Difference(path=path, then=_shown(then), now=_shown(now))]
+    return [Difference(path=path or "", then=_shown(then), now=_shown(now))]
 
 
 ABSENT = "(none)"

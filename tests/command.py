@@ -14,7 +14,7 @@ from pathlib import Path
 
 from builder.cli.main import run
 from builder.media import signer
-from tests import catalogs, media, media_drivers
+from tests import catalogs, media
 
 ROOT = Path(__file__).parents[1]
 PASSWORD = "Given-Pass 1"

@@ -16,10 +16,11 @@ def command(discs: tuple[Path, ...], as_json: bool) -> None:
     per Windows, signatures. Nothing is extracted.
     """
     from builder.inspection import disc_document, disc_lines, inspect_disc
-    from builder.report import VERSION, render_json
 
     facts: list[Any] = [inspect_disc(path) for path in discs]
     if as_json:
+        from builder.report import VERSION, render_json
+
         document = {"version": VERSION, "discs": [disc_document(disc) for disc in facts]}
         click.echo(render_json(document), nl=False)
         return

@@ -43,13 +43,19 @@ def command(
     The ISO becomes the third CD of the VM. Without media it names the drivers on the virtio-win
     CD and assumes evaluation media.
     """
+    from builder.build import Shelf
     from builder.fleet import Job, deliver_fleet, usable_cores
     from builder.report import iso_document, iso_lines, render_json
 
     console = make_console(quiet=not verbose)
     epoch = source_date_epoch(DEFAULT_EPOCH)
-    plans = _make_plans(call, admin_password_file, console, on_medium=secrets_on_medium)
-    jobs = [Job(plan, target) for plan, target in _targets(plans, output)]
+    shelf = Shelf()
+    plans = _make_plans(call, shelf, admin_password_file, console, on_medium=secrets_on_medium)
+    facts = [_windows_facts(host, shelf) for host in call.site.hosts]
+    jobs = [
+        Job(plan, target, windows)
+        for (plan, target), windows in zip(_targets(plans, output), facts, strict=True)
+    ]
     if dry_run:
         for job in jobs:
             click.echo(f"would write {job.target}: {job.plan.release_name}, {job.plan.fingerprint}")
@@ -64,19 +70,42 @@ def command(
         click.echo(render_json(iso_document(delivered)), nl=False)
     elif delivered:
         click.echo("\n".join(iso_lines(delivered)))
+    failed += [error for item in delivered if (error := _stopped(item))]
     if failed:
         raise _combined(failed, len(jobs))
 
 
+def _windows_facts(host: Any, shelf: Any) -> Any:
+    """What the rehearsal asks of the Windows disc, read once however many hosts use it."""
+    from builder.rehearsal.discs import windows_facts
+
+    path = host.windows_iso
+    return windows_facts(shelf.image(path), shelf.windows(path)) if path else None
+
+
+def _stopped(item: Any) -> WinseedError | None:
+    """The error for an ISO that is written but would not install."""
+    from builder.rehearsal.model import Verdict
+
+    stops = [step for step in item.rehearsal.steps if step.verdict is Verdict.STOP]
+    if not stops:
+        return None
+    return WinseedError(
+        f"{item.iso} is written, but Setup would not get through with it",
+        code=item.rehearsal.exit_code,
+        problems=tuple(Problem(where="", what=step.what, hint=step.fix) for step in stops),
+        hint="`winseed rehearse` tells the whole walk",
+    )
+
+
 def _make_plans(
-    call: Call, password_file: str | None, console: Console, *, on_medium: bool
+    call: Call, shelf: Any, password_file: str | None, console: Console, *, on_medium: bool
 ) -> list[Any]:
     """The plan of every host, or every host's problem at once."""
     from builder import version
-    from builder.build import Shelf, plan_host
+    from builder.build import plan_host
     from builder.cli.passwords import gather_secrets, given_password
 
-    shelf = Shelf()
     administrator = given_password(password_file)
     plans = []
     failed = []

@@ -150,7 +150,7 @@ def _write_page(rehearsal: "Rehearsal", path: Path) -> None:
     from builder import version
     from builder.answer.render import render_page
     from builder.files import write_file
-    from builder.rehearsal.report import page_values
+    from builder.rehearsal.drawing import page_values
 
     write_file(path, render_page("rehearsal.html.j2", page_values(rehearsal, version=version())))
 

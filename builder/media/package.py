@@ -11,6 +11,7 @@ from builder.media.inf import Inf, load_inf
 from builder.media.virtio import DriverFolder
 
 SYMBOLS = ".pdb"
+CHUNK = 1 << 20  # bytes hashed at once: the guest agent has some 10 MB
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -63,7 +64,10 @@ def inspect_packages(
 
 def inspect_member(image: DiscImage, file: DiscFile) -> PackageMember:
     """A file of the disc with its SHA-256."""
-    return PackageMember(file=file, sha256=hashlib.sha256(image.read(file)).hexdigest())
+    digest = hashlib.sha256()
+    for offset in range(0, file.size, CHUNK):
+        digest.update(image.read(file, offset, CHUNK))
+    return PackageMember(file=file, sha256=digest.hexdigest())
 
 
 def _inspect(

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import assert_never
 
-from builder.plan.model import DataDisk, DiskPlan, Partition
+from builder.plan.hardware import DataDisk, DiskPlan, Partition
 from builder.spec.checks import required_mib
 from builder.spec.model import DiskSpec, HostSpec
 from builder.values import Firmware

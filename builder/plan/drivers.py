@@ -23,14 +23,8 @@ from builder.match import Offer, Unserved, layout_offers, make_offers, match_dev
 from builder.media.catalog import Level
 from builder.media.package import Package, PackageMember
 from builder.media.virtio import VirtioMedia
-from builder.plan.model import (
-    DriverPackage,
-    DriverPlan,
-    DriverSource,
-    GuestFile,
-    PackageFile,
-    Risk,
-)
+from builder.plan.model import Risk
+from builder.plan.packages import DriverPackage, DriverPlan, DriverSource, GuestFile, PackageFile
 from builder.releases import Release
 from builder.spec.model import HostSpec
 

@@ -4,6 +4,7 @@ import dataclasses
 
 from builder.media.attachment import Attachment
 from builder.plan.model import Step, StepKind
+from builder.plan.packages import DriverPlan
 from builder.spec.model import HostSpec
 
 MINUTE = 60
@@ -35,15 +36,13 @@ class Attachments:
         return (*self.packages, *self.scripts, *openssh)
 
 
-def make_steps(
-    host: HostSpec, attachments: Attachments, *, agent: bool, balloon: bool
-) -> tuple[Step, ...]:
+def make_steps(host: HostSpec, attachments: Attachments, drivers: DriverPlan) -> tuple[Step, ...]:
     """The steps that `host` needs: drivers first, scrub last."""
     remote = host.remote
     own = {
         "drivers": True,
-        "agent": agent,
-        "balloon": balloon,
+        "agent": drivers.agent is not None,
+        "balloon": drivers.balloon_service is not None,
         "data-disks": bool(host.data_disk),
         "remote-access": remote.winrm or remote.rdp or remote.ssh,
         "settings": True,

@@ -1,38 +1,31 @@
 """The one place with opinions: spec and facts -> Plan. Pure; the spec ends here."""
 
 import dataclasses
-import functools
-import tomllib
 from collections.abc import Mapping
 from typing import assert_never
 
-from builder import resources
 from builder.drivers import Layout
 from builder.errors import ExitCode, Problem, WinseedError
 from builder.media.windows import WindowsMedia
+from builder.plan.beliefs import with_beliefs
 from builder.plan.disk import make_disk
 from builder.plan.drivers import DriverFacts, VirtioDisc, make_drivers
 from builder.plan.first_boot import Attachments, make_steps
+from builder.plan.hardware import MachinePlan
 from builder.plan.image import choose_channel, choose_image, choose_key
 from builder.plan.model import (
     Accepted,
     Account,
     Administrator,
-    DiskPlan,
-    DriverPlan,
     ImageByIndex,
-    ImageByName,
     ImageChoice,
     LocalePlan,
-    MachinePlan,
     Media,
     Membership,
     OfflineJoin,
     Plan,
     RemotePlan,
-    Risk,
     SettingsPlan,
-    UpdatesPlan,
     Workgroup,
 )
 from builder.plan.network import make_nics
@@ -40,7 +33,7 @@ from builder.plan.updates import make_updates
 from builder.releases import Release, load_release
 from builder.spec.model import HostSpec
 from builder.tables import input_locale
-from builder.values import Bus, Delivery, Edition, Firmware, Secret
+from builder.values import Edition, Firmware, Secret
 
 DEFAULT_LANGUAGE = "en-US"
 MEMORY_MIB = {Edition.CORE: 4096, Edition.DESKTOP: 6144}
@@ -83,27 +76,7 @@ def make_plan(
     image = choose_image(host, release, windows)
     channel, assumption = choose_channel(host, release, windows)
     driver_plan, driver_risks = make_drivers(host, release, drivers)
-    disk = make_disk(host)
-    updates = make_updates(host, release)
-    steps = make_steps(
-        host,
-        attachments,
-        agent=driver_plan.agent is not None,
-        balloon=driver_plan.balloon_service is not None,
-    )
-    membership = _membership(host, secrets)
-    settings = _settings(host, release)
-    beliefs = _beliefs(
-        release,
-        image,
-        disk,
-        driver_plan,
-        updates,
-        settings,
-        assumption=assumption,
-        membership=membership,
-    )
-    return Plan(
+    plan = Plan(
         host=host.name,
         release=release.id,
         release_name=release.name,
@@ -116,8 +89,8 @@ def make_plan(
         locale=_locale(host, image, windows),
         owner=host.owner,
         organization=host.organization,
-        membership=membership,
-        disk=disk,
+        membership=_membership(host, secrets),
+        disk=make_disk(host),
         drivers=driver_plan,
         nics=make_nics(host, site),
         dns_suffixes=host.dns_suffixes,
@@ -125,18 +98,19 @@ def make_plan(
             password=secrets.administrator, given=secrets.given, expires=host.expire_password
         ),
         accounts=_accounts(host, secrets),
-        updates=updates,
+        updates=make_updates(host, release),
         remote=_remote(host, attachments),
-        settings=settings,
-        steps=steps,
+        settings=_settings(host, release),
+        steps=make_steps(host, attachments, driver_plan),
         attachments=attachments.all,
         machine=_machine(host, release),
         media=_media(windows, drivers),
-        risks=(*(_risk(belief) for belief in beliefs), *driver_risks),
-        accepted=_accepted(host, membership),
+        risks=driver_risks,
+        accepted=_accepted(host),
         nonce=secrets.nonce,
         version=version,
     )
+    return with_beliefs(plan, release, assumption=assumption)
 
 
 def refuse_lasting_secrets(host: HostSpec, secrets: Secrets) -> None:
@@ -247,62 +221,11 @@ def _media(windows: WindowsMedia | None, drivers: DriverFacts) -> Media:
     )
 
 
-def _beliefs(
-    release: Release,
-    image: ImageChoice,
-    disk: DiskPlan,
-    drivers: DriverPlan,
-    updates: UpdatesPlan,
-    settings: SettingsPlan,
-    *,
-    assumption: str,
-    membership: Membership,
-) -> tuple[str, ...]:
-    storage = disk.bus is not Bus.SATA
-    ways = drivers.deliveries
-    pinned = any(policy.name == "TargetReleaseVersion" for policy in updates.policies)
-    applies = {
-        "FT01": storage and Delivery.DRIVER_PATHS in ways,
-        "FT02": storage and Delivery.DRVLOAD in ways,
-        "FT03": storage and drivers.carried and Delivery.WINPE_DRIVER in ways,
-        "FT04": disk.guard,
-        "FT05": release.adds_recovery,
-        "FT06": isinstance(image, ImageByName),
-        "FT07": True,
-        "FT08": pinned,
-        "FT09": bool(assumption),
-        "FT10": drivers.os == "2k8R2",
-        "FT11": not drivers.carried,
-        "FT12": bool(drivers.packages),
-        "FT13": bool(updates.policies),
-        "FT14": isinstance(membership, OfflineJoin),
-        "FT15": True,
-        "FT16": disk.guard,
-        "FT17": True,
-        "FT18": True,
-        "FT19": settings.sconfig is not None,
-        "FT20": bool(disk.data_disks) and disk.bus is Bus.SCSI,
-    }
-    return tuple(belief for belief, holds in applies.items() if holds)
-
-
-def _accepted(host: HostSpec, membership: Membership) -> tuple[Accepted, ...]:
+def _accepted(host: HostSpec) -> tuple[Accepted, ...]:
     accepted = []
     if host.account:
         reason = "the first boot adds accounts to their groups by SID: names differ by language"
         accepted.append(Accepted(id="WS403", reason=reason))
-    if isinstance(membership, OfflineJoin):
+    if host.offline_join_file:
         accepted.append(Accepted(id="WS909", reason="asked for with --secrets-on-medium"))
     return tuple(accepted)
-
-
-def _risk(belief: str) -> Risk:
-    row = beliefs()[belief]
-    return Risk(id=belief, what=row["what"], way_out=row["way_out"], source=row["source"])
-
-
-@functools.cache
-def beliefs() -> Mapping[str, Mapping[str, str]]:
-    """Every belief by id, with `what`, `way_out` and `source`."""
-    with (resources.templates() / "beliefs.toml").open("rb") as file:
-        return tomllib.load(file)

@@ -9,12 +9,13 @@ import enum
 import functools
 import hashlib
 import json
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Any, Literal
 
 from builder.media.attachment import Attachment
-from builder.media.image import Extent
-from builder.values import Bus, Channel, Delivery, Edition, Firmware, Secret, Sku
+from builder.plan.hardware import DiskPlan, MachinePlan, NicPlan
+from builder.plan.packages import DriverPlan, PackageFile
+from builder.values import Channel, Edition, Secret, Sku
 
 FINGERPRINT_LENGTH = 12
 
@@ -73,148 +74,6 @@ class LocalePlan:
     user_locale: str
     input_locale: str
     time_zone: str
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Partition:
-    """A partition in the order of creation; `number` counts MSR as well. Size None: the rest."""
-
-    number: int
-    kind: Literal["EFI", "MSR", "Primary"]
-    size_mib: int | None
-    filesystem: Literal["FAT32", "NTFS"] | None = None
-    label: str | None = None
-    letter: str | None = None
-    type_id: str | None = None
-    active: bool = False
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class DataDisk:
-    """A disk that a first-boot script prepares; `slot` is n of scsiN."""
-
-    letter: str
-    label: str
-    filesystem: str
-    allocation_unit: int | None
-    size_gib: int
-    slot: int
-    on_reinstall: str
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class DiskPlan:
-    """The install disk. `guard` powers off before anything on a used disk is erased."""
-
-    layout: Firmware
-    bus: Bus
-    size_gib: int
-    partitions: tuple[Partition, ...]
-    windows_partition: int
-    guard: bool
-    data_disks: tuple[DataDisk, ...]
-
-
-class DriverSource(enum.Enum):
-    """The medium that packages are read from in the VM."""
-
-    ANSWER_ISO = "answer-iso"
-    VIRTIO_CD = "virtio-cd"
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class PackageFile:
-    """A file of a package: its bytes are `extents` of the virtio-win ISO at `disc`."""
-
-    name: str
-    size: int
-    sha256: str
-    disc: Path
-    extents: tuple[Extent, ...]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class DriverPackage:
-    """One INF with its files. `folder` is the path on its medium; `files` are empty on the CD."""
-
-    driver: str
-    folder: str
-    inf: str
-    boot: bool
-    version: str = ""
-    signer: str = ""
-    files: tuple[PackageFile, ...] = ()
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class GuestFile:
-    """A single file for the guest: `path` on its medium; `file` is None on the virtio CD."""
-
-    path: str
-    file: PackageFile | None = None
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class DriverPlan:
-    """Where drivers come from. `without_driver` names devices that stay without one."""
-
-    source: DriverSource
-    virtio_release: str
-    os: str
-    packages: tuple[DriverPackage, ...]
-    agent: GuestFile | None
-    balloon_service: GuestFile | None
-    deliveries: tuple[Delivery, ...]
-    use_configuration_set: bool
-    without_driver: tuple[str, ...] = ()
-
-    @property
-    def boot_packages(self) -> tuple[DriverPackage, ...]:
-        """The packages for Windows PE: storage and nothing else."""
-        return tuple(package for package in self.packages if package.boot)
-
-    def trusts_publisher(self, package: DriverPackage) -> bool:
-        """Whether Windows would ask about the vendor who signed it (virtio-win-pkg-scripts#57).
-
-        2k8R2 packages on the CD were not read; those of every release are vendor-signed.
-        """
-        return package.signer == "cross-signed" or (not package.signer and self.os == "2k8R2")
-
-    @property
-    def carried(self) -> bool:
-        """Whether the answer ISO holds the packages itself."""
-        return self.source is DriverSource.ANSWER_ISO
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Route:
-    """A default route; `number` is its key within the interface."""
-
-    number: int
-    prefix: str
-    next_hop: str
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class NicPlan:
-    """A card: `identifier` is the MAC as Windows writes it, `mac` as Proxmox VE does."""
-
-    mac: str
-    identifier: str
-    model: str
-    bridge: str
-    vlan: int | None
-    addresses: tuple[str, ...]
-    dhcp4: bool
-    dhcp6: bool
-    routes: tuple[Route, ...]
-    dns: tuple[str, ...]
-    dns_suffix: str | None
-
-    @property
-    def static(self) -> bool:
-        """Whether the answer file sets addresses at all."""
-        return bool(self.addresses)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -307,23 +166,6 @@ class Step:
     kind: StepKind
     file: str
     timeout: int
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class MachinePlan:
-    """The VM the medium is made for, in Proxmox VE's terms."""
-
-    ostype: str
-    cores: int
-    memory_mib: int
-    cpu: str
-    secure_boot: bool
-    tpm: bool
-    agent: bool
-    balloon: bool
-    rng: bool
-    virtiofs: bool
-    vga: str
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

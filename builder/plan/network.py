@@ -2,7 +2,7 @@
 
 import ipaddress
 
-from builder.plan.model import NicPlan, Route
+from builder.plan.hardware import NicPlan, Route
 from builder.spec.model import HostSpec, NicSpec
 from builder.values import derive_mac
 

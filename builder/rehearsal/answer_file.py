@@ -5,6 +5,7 @@ Source of names and passes: the unattended setup reference (Windows 10 1809, Ser
 """
 
 import dataclasses
+import functools
 from collections.abc import Iterator
 
 from builder.answer.document import Broken, Document, Element, load_document
@@ -114,6 +115,7 @@ class AnswerFile:
     configuration_set: bool
 
 
+@functools.lru_cache(maxsize=4)  # the reader of discs asks for it before the stages do
 def load_answer_file(data: bytes) -> AnswerFile | Broken:
     """The settings in `data`; `Broken` when it is no well-formed XML. Never raises."""
     document = load_document(data)

@@ -1,7 +1,7 @@
 """Discs -> facts of a rehearsal. Reads; judges nothing.
 
 Windows shows a disc by its UDF names, else by Joliet, else by ISO 9660 (or its 1999 edition); Rock
-Ridge names are not for it. That it reads the 1999 edition is belief.
+Ridge names are not for it. That it reads the 1999 edition is belief (FT23).
 """
 
 import dataclasses
@@ -29,6 +29,7 @@ SCRIPT_LIMIT = 1 << 18
 MOST_SCRIPTS = 200
 MOST_SIGNED = 80  # packages whose catalog is checked; a path of a whole disc names hundreds
 VOLUME_DESCRIPTORS = range(16, 48)
+UDF_MARK = b"NSR"  # ECMA-167 3/9.1
 JOLIET_ESCAPES = (b"%/@", b"%/C", b"%/E")
 Read = Callable[[int, int], bytes]
 OWN_DRIVERS = "drivers"  # where winseed's own medium carries packages
@@ -110,9 +111,11 @@ def _shown_names(image: DiscImage) -> frozenset[str]:
                 stream.seek(lba * SECTOR)
                 return stream.read(size)
 
-            return _raw_root(read)
+            if not any(read(lba, 6)[1:4] == UDF_MARK for lba in VOLUME_DESCRIPTORS):
+                return _raw_root(read)
     except (OSError, struct.error, IndexError):
-        return frozenset(name.partition("/")[0] for name in image.files)
+        pass  # the tables were sound a moment ago; the names that were read are the next best
+    return frozenset(name.partition("/")[0] for name in image.files)
 
 
 def _raw_root(read: Read) -> frozenset[str]:

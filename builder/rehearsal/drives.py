@@ -38,7 +38,7 @@ def make_drives(machine: Machine, discs: Iterable[DiscFacts], *, mentioned: bool
             left.remove(disc)
     guessed = []
     added: list[CdDrive] = []
-    for disc in left:
+    for disc in sorted(left, key=lambda disc: disc.kind not in HOME):
         slot = _free_slot(machine, disc, filled, added)
         if slot is None:
             guessed.append(f"{disc.name} (no drive is free)")
@@ -86,8 +86,7 @@ def _free_slot(
     if home in empty:
         return home
     if empty:
-        taken = set(HOME.values()) - {home}
-        return next((slot for slot in empty if slot not in taken), empty[0])
+        return empty[0]
     return next((slot for slot in (*filter(None, (home,)), *SPARE) if slot not in used), None)
 
 

@@ -2,7 +2,7 @@
 
 Sources: unattended setup reference, CreatePartition (Order, Size, Extend; the numbers count MSR as
 well, which 96 public GPT files confirm). Partitions begin at 1 MiB and at whole MiB; GPT keeps its
-copy in the last MiB. That Windows rounds nothing further is belief.
+copy in the last MiB. That Windows rounds nothing further is belief (FT24).
 """
 
 import dataclasses
@@ -49,7 +49,7 @@ def lay_out(
     steps: list[Step] = []
     for number, one in enumerate(disk.created, start=1):
         size = ruler.left if one.extend or one.size_mib is None else one.size_mib
-        steps += _fits(one.extend, size, ruler, number, last=number == len(disk.created))
+        steps += _fits(size, ruler, number, extend=one.extend, last=number == len(disk.created))
         size = min(size, ruler.left)
         drawn.append(_partition(number, one.kind, changes.get(number), ruler.start, size, target))
         ruler.start += size
@@ -66,7 +66,7 @@ def lay_out(
     return picture, steps
 
 
-def _fits(extend: bool, size: int, ruler: _Ruler, number: int, *, last: bool) -> Iterator[Step]:
+def _fits(size: int, ruler: _Ruler, number: int, *, extend: bool, last: bool) -> Iterator[Step]:
     if extend and not last:
         yield stop(
             "partitions.fit",

@@ -4,7 +4,7 @@ Windows PE itself is X:. CD drives and volumes of existing partitions share the 
 Which gets which depends on the order in which controllers and volumes turn up, which no document
 promises, so every order counts. C: may stay free: of 55 public answer files with a fixed letter for
 the driver disc 36 say E:, 17 F: and 1 D:, which an order without a gap would not give. That the
-letters are dealt from the beginning of the alphabet without further gaps is belief.
+letters are dealt from the beginning of the alphabet without further gaps is belief (FT21).
 
 In the installed system C: is Windows, and the CD drives share the letters from D: on.
 """

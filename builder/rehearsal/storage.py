@@ -148,7 +148,7 @@ def _virtio(
     beliefs = sorted({belief for one in served.offers for belief in one.beliefs})
     if together.never:
         yield stop(
-            "storage.disk",
+            "storage.letters",
             f"no letter under which a driver for {name} is asked for can be its disc's: {told}",
             code=ExitCode.MEDIA,
             why=NO_DISK,
@@ -157,7 +157,7 @@ def _virtio(
         )
     elif not together.always:
         yield risk(
-            "storage.disk",
+            "storage.letters",
             f"the driver for {name} is found in {together} assignments only",
             why=f"{NO_DISK}, for instance with {together.miss}; {told}",
             fix="name the folder on the letters C: to J:, or carry the driver in $WinPEDriver$",
@@ -167,8 +167,9 @@ def _virtio(
     else:
         yield risk(
             "storage.disk",
-            f"the driver for {name} is found under every assignment, by {len(ways)} "
-            f"way{'s' if len(ways) > 1 else ''} that rest on belief",
+            f"the driver for {name} is found under every assignment, "
+            + (f"by {len(ways)} ways that rest" if len(ways) > 1 else "by one way that rests")
+            + " on belief",
             why=told,
             source=KB,
             beliefs=beliefs,

@@ -114,13 +114,13 @@ def _system_step(
     later = "; first boot adds what is missing" if steps_later else ""
     if reach.never and not copied and device.boot_critical:
         return stop(
-            key,
+            f"{key}.letters",
             f"{name}: no letter that is named can be the disc's, and Windows needs it to start",
             code=ExitCode.MEDIA,
             fix="name the folder on the letters C: to J:",
         )
     return risk(
-        key,
+        key if reach.always or copied else f"{key}.letters",
         f"{name}: {driver.driver} {driver.version}".rstrip() + f", by {how}, {where}{later}",
         source=KB,
         beliefs=beliefs,
@@ -136,7 +136,7 @@ def _without(
     unread: bool,
     steps_later: bool,
 ) -> Step:
-    key = f"devices.{device.name}"
+    key = f"devices.{device.name}.missing"
     if device.boot_critical and winpe.offers:
         return stop(
             key,

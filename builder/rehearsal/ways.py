@@ -3,7 +3,7 @@
 * DriverPaths in windowsPE (PnpCustomizationsWinPE): propagated to the installed system, as is
   `$WinPEDriver$`; what `drvload` loads is not (Microsoft KB 2686316, Windows 7 to 2012 R2).
 * DriverPaths in offlineServicing (PnpCustomizationsNonWinPE): for the installed system only.
-* That a folder is searched with its subfolders is belief, and so is what beliefs.toml lists: absent
+* That a folder is searched with its subfolders is belief (FT22), and so is what beliefs.toml lists: absent
   letters are skipped (FT01), the new Setup sees what drvload loaded (FT02), `$WinPEDriver$` is read
   from a CD (FT03), offline servicing skips absent letters (FT12), the CD is as its layout says
   (FT11).
@@ -22,7 +22,12 @@ ON_LETTER = re.compile(r'\s*"?([A-Za-z]):[\\/]+(.*)', re.DOTALL)
 FOR_LOOP = re.compile(r"for\s+%{1,2}~?(\w)\s+in\s*\(([^)]{1,200})\)\s*do", re.IGNORECASE)
 DRVLOAD = re.compile(r'drvload(?:\.exe)?\s+"?([^"&|\r\n]{1,260}?\.inf)', re.IGNORECASE)
 SCRIPT = re.compile(r'(%{1,2}\w|[A-Za-z]):\\([^"\s&|)]{1,200}?\.(?:cmd|bat))', re.IGNORECASE)
-VARIABLE = re.compile(r"^(?:%[^%\\]{1,60}%|%~?[a-z0-9]{1,4}|[A-Za-z]:)?[\\/]*", re.IGNORECASE)
+VARIABLE = re.compile(
+    r"^(?:%[^%\\:]{1,60}%:?|%{1,2}~?[a-z0-9]{1,4}:?|[A-Za-z]:)?[\\/]*", re.IGNORECASE
+)
+HEAD = re.compile(r"(%{1,2}\w|[A-Za-z]):")
+ASSIGNED = re.compile(r'set\s+"?(\w{1,60})=(%~?[a-z]{0,3}[01]|%\w{1,60}%)"?', re.IGNORECASE)
+OWN_PLACE = re.compile(r"%(?:~?[a-z]{0,3}[01]|(\w{1,60})%)", re.IGNORECASE)
 RAM_DISK = "X"
 
 
@@ -114,13 +119,31 @@ def _loaded(facts: Facts, answer: AnswerFile) -> Iterator[Offered]:
         loops = loop_letters(command.text)
         for operand in DRVLOAD.findall(command.text):
             yield from _operand(facts, operand, loops, home="")
-        for head, path in SCRIPT.findall(command.text):
+        for head, path in dict.fromkeys(SCRIPT.findall(command.text)):
             letters = _head_letters(head, loops)
             for slot, disc in facts.discs:
                 text = disc.scripts.get(fold_path(path), "")
+                inner, own = {**loops, **loop_letters(text)}, _own_names(text)
                 for operand in DRVLOAD.findall(text):
-                    inner = {**loops, **loop_letters(text)}
-                    yield from _operand(facts, operand, inner, home=str(slot), letters=letters)
+                    yield from (
+                        one
+                        for one in _operand(facts, operand, inner, home=str(slot), letters=letters)
+                        if one.slot == str(slot) or not _is_own(operand, own)
+                    )
+
+
+def _own_names(script: str) -> set[str]:
+    """Variables that hold the script's own disc: its argument, its drive, or one that does."""
+    own: set[str] = set()
+    for name, value in ASSIGNED.findall(script):
+        if _is_own(value, own):
+            own.add(name.casefold())
+    return own
+
+
+def _is_own(operand: str, own: set[str]) -> bool:
+    found = OWN_PLACE.match(operand)
+    return found is not None and (found[1] is None or found[1].casefold() in own)
 
 
 def _operand(
@@ -137,7 +160,8 @@ def _operand(
     when that disc has no such file, and are taken to be found on the letters of the script's loop.
     """
     path = fold_path(VARIABLE.sub("", operand))
-    own = _head_letters(operand[:2].rstrip(":"), loops) if ":" in operand[:4] else frozenset()
+    head = HEAD.match(operand)
+    own = _head_letters(head[1], loops) if head else frozenset()
     known = own or letters or frozenset().union(*loops.values())
     places = [(str(slot), one) for slot, disc in facts.discs for one in disc.drivers]
     matching = [(slot, one) for slot, one in places if one.path == path]

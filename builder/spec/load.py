@@ -5,19 +5,20 @@ import dataclasses
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from builder.errors import ExitCode, Problem, WinseedError
 from builder.spec.checks import find_conflicts, find_doubles
-from builder.spec.model import HostSpec, SiteSpec
+from builder.spec.model import HostSpec, ProxmoxSpec, SiteSpec, Table
 from builder.spec.wording import findings, key_text, path_text, say_unknown, say_what
 from builder.tables import nearest
 
 DEFAULT_NAME = "winsrv"
-TOP = ("site", "defaults", "host")
+TOP = ("site", "proxmox", "defaults", "host")
+_Table = TypeVar("_Table", bound=Table)
 LARGEST_SPEC = 16 * 1024 * 1024  # bytes
 
 
@@ -34,6 +35,7 @@ class Site:
     """The hosts that one call is about, with what they share."""
 
     spec: SiteSpec
+    proxmox: ProxmoxSpec
     hosts: tuple[HostSpec, ...]
 
 
@@ -54,7 +56,8 @@ def load_site(
     document = _load_toml(text, source)
     problems: list[Problem] = []
     tables = _host_tables(document, host, problems)
-    site = _load_site_table(document, problems)
+    site = _load_table(document, "site", SiteSpec, folder, problems)
+    proxmox = _load_table(document, "proxmox", ProxmoxSpec, folder, problems)
     loaded = [_load_host(table, folder, overrides, problems) for table in tables]
     hosts = tuple(spec for spec in loaded if spec is not None)
     if len(hosts) == len(tables):
@@ -69,7 +72,7 @@ def load_site(
             problems=unique,
             hint="`winseed init` writes a commented spec that holds every key",
         )
-    return Site(spec=site, hosts=hosts)
+    return Site(spec=site, proxmox=proxmox, hosts=hosts)
 
 
 def resolve_release(host: HostSpec, release: str) -> HostSpec:
@@ -98,6 +101,7 @@ def spec_schema() -> dict[str, Any]:
     defaults["title"] = "Defaults"
     definitions |= {"HostSpec": host, "Defaults": defaults}
     definitions |= {"SiteSpec": SiteSpec.model_json_schema()}
+    definitions |= {"ProxmoxSpec": ProxmoxSpec.model_json_schema()}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "winseed spec",
@@ -105,6 +109,7 @@ def spec_schema() -> dict[str, Any]:
         "additionalProperties": False,
         "properties": {
             "site": {"$ref": "#/$defs/SiteSpec"},
+            "proxmox": {"$ref": "#/$defs/ProxmoxSpec"},
             "defaults": {"$ref": "#/$defs/Defaults"},
             "host": {"type": "array", "items": {"$ref": "#/$defs/HostSpec"}},
         },
@@ -173,15 +178,17 @@ def _pick(tables: list[_HostTable], wanted: str) -> list[_HostTable]:
     )
 
 
-def _load_site_table(document: dict[str, Any], problems: list[Problem]) -> SiteSpec:
-    table = document.get("site", {})
+def _load_table(
+    document: dict[str, Any], name: str, model: type[_Table], folder: Path, problems: list[Problem]
+) -> _Table:
+    """A table that stands once in a spec; its defaults when a key is wrong."""
     try:
-        return SiteSpec.model_validate(table)
+        return model.model_validate(document.get(name, {}), context={"folder": folder})
     except ValidationError as error:
         for details in findings(error):
-            where = "site" + path_text(details["loc"])
-            problems.append(Problem(where=where, what=say_what(details, SiteSpec)))
-        return SiteSpec()
+            where = name + path_text(details["loc"])
+            problems.append(Problem(where=where, what=say_what(details, model)))
+        return model()
 
 
 def _load_host(

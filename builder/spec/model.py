@@ -8,6 +8,16 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from builder.spec.cluster_fields import (
+    ApiUrl,
+    Fingerprint,
+    NodeName,
+    OptionalNode,
+    OptionalVolid,
+    PoolName,
+    StorageName,
+    Vmid,
+)
 from builder.spec.fields import (
     AccountName,
     Address,
@@ -51,6 +61,30 @@ class SiteSpec(Table):
     """What all hosts of a site share by nature."""
 
     name: Line = Field(default="winseed", description="Part of derived MAC addresses; never shown.")
+
+
+class ProxmoxSpec(Table):
+    """Where Proxmox VE is and what of it to use; the API token never stands in a spec."""
+
+    url: ApiUrl | None = Field(
+        default=None, description="A node's address, https://pve1.example.com:8006."
+    )
+    node: NodeName | None = Field(
+        default=None, description="Node for hosts that name none. Default: the only one there is."
+    )
+    iso_storage: StorageName = Field(
+        default="local", description="Storage for answer ISOs (content iso), best one of its own."
+    )
+    disk_storage: StorageName = Field(
+        default="local-lvm", description="Storage for disks, EFI variables and TPM state."
+    )
+    pool: PoolName | None = Field(default=None, description="Resource pool that VMs are made in.")
+    ca_file: InputFile | None = Field(
+        default=None, description="CA of the node's certificate, as /etc/pve/pve-root-ca.pem."
+    )
+    fingerprint: Fingerprint | None = Field(
+        default=None, description="SHA-256 of the node's certificate, instead of a CA."
+    )
 
 
 class LocaleSpec(Table):
@@ -236,6 +270,14 @@ class MachineSpec(Table):
     rng: bool = Field(default=False, description="VirtIO RNG.")
     virtiofs: bool = Field(default=False, description="A virtiofs share.")
     vga: Literal["std", "virtio", "qxl"] = Field(default="std", description="Display.")
+    vmid: Vmid = Field(default=0, description="VMID; 0: the next free one.")
+    node: OptionalNode = Field(default="", description="Node of the VM. Default: proxmox.node.")
+    windows_volid: OptionalVolid = Field(
+        default="", description="The Windows ISO on the node. Default: found by windows_iso's size."
+    )
+    virtio_volid: OptionalVolid = Field(
+        default="", description="The virtio-win ISO on the node. Default: found by size or release."
+    )
 
 
 class HostSpec(Table):

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from builder.spec.model import HostSpec, SiteSpec
+from builder.spec.model import HostSpec, ProxmoxSpec, SiteSpec
 
 HEAD = """# The spec
 
@@ -22,13 +22,15 @@ Paths count from the folder of the file. Unknown keys are errors.
 
 Passwords never stand in a spec: Administrator's comes from `WINSEED_ADMIN_PASSWORD` or
 `--admin-password-file`, else a one-time password is drawn; those of other accounts come from
-`password_file` or `password_env`.
+`password_file` or `password_env`. Nor does the API token: `WINSEED_PVE_TOKEN` or `--token-file`
+([proxmox.md](proxmox.md)).
 """
 
 
 def render_reference() -> str:
     """The whole page."""
     tables = ["\n## [site]\n", *_rows(SiteSpec)]
+    tables += ["\n## [proxmox]\n", *_rows(ProxmoxSpec)]
     tables += ["\n## [defaults] and [[host]]\n", *_rows(HostSpec)]
     for name, field in HostSpec.model_fields.items():
         inner = _inner(field.annotation)

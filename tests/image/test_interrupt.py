@@ -15,7 +15,7 @@ import pytest
 from builder.media.image import inspect_image
 from tests.command import clean_environment, command_line, process
 
-HOSTS = 400
+HOSTS = 200
 PATIENCE = 60  # seconds; only a hang needs them
 
 
@@ -144,7 +144,9 @@ def test_interrupt_while_waiting_for_the_password(fleet, started):
 def waits(pid: int) -> bool:
     """Whether the process sleeps in the opening of a pipe (x86-64 and others: openat)."""
     text = Path(f"/proc/{pid}/syscall").read_text()
-    return text.split()[0] in {"257", "56"} and Path(f"/proc/{pid}/stat").read_text().split()[2] == "S"
+    return (
+        text.split()[0] in {"257", "56"} and Path(f"/proc/{pid}/stat").read_text().split()[2] == "S"
+    )
 
 
 @pytest.fixture
@@ -190,7 +192,9 @@ def test_no_permission(fleet):
     assert list((fleet / "dist").iterdir()) == []
 
 
-@pytest.mark.parametrize("target", ["/dev/full", "/proc/winseed.iso", "file/below.iso", "folder.iso"])
+@pytest.mark.parametrize(
+    "target", ["/dev/full", "/proc/winseed.iso", "file/below.iso", "folder.iso"]
+)
 def test_places_that_take_no_disc(fleet, target):
     (fleet / "file").write_text("")
     (fleet / "folder.iso").mkdir()

@@ -192,7 +192,10 @@ def test_the_image_is_what_another_reader_finds_at_that_index(discs, tmp_path):
     tool = media.need_tool("wimlib-imagex")
     source = extracted(discs["windows-2025-volume"], tmp_path / "w")
     told = subprocess.run(
-        [tool, "info", source / "sources" / "install.wim"], capture_output=True, text=True, check=True
+        [tool, "info", source / "sources" / "install.wim"],
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout
     images = []
     for block in told.split("\n\n"):
@@ -256,7 +259,9 @@ def test_files_that_are_no_disc(refused, tmp_path, flag):
 
 
 @pytest.mark.usefixtures("trusted")
-@pytest.mark.parametrize(("name", "flag"), [("virtio", "--virtio-iso"), ("windows-2022-eval", "--windows-iso")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "flag"), [("virtio", "--virtio-iso"), ("windows-2022-eval", "--windows-iso")]
+)
 @pytest.mark.parametrize("part", [0.3, 0.6, 0.95])
 def test_discs_cut_short(refused, discs, tmp_path, name, flag, part):
     whole = discs[name].read_bytes()
@@ -321,7 +326,8 @@ def test_media_of_another_windows(refused, tmp_path, discs, monkeypatch):
     client = [
         image.__class__(
             image.name.replace("Server", "Client"),
-            image.properties | {"WINDOWS/VERSION/BUILD": "19045", "WINDOWS/EDITIONID": "Professional"},
+            image.properties
+            | {"WINDOWS/VERSION/BUILD": "19045", "WINDOWS/EDITIONID": "Professional"},
         )
         for image in media.media_wim.server_images(20348, evaluation=False, language="en-US")
     ]
@@ -349,7 +355,15 @@ build.write_host = change
 """
     (tmp_path / "v.iso").write_bytes(discs["virtio"].read_bytes())
     done = subprocess.run(
-        [sys.executable, "-c", code + LAUNCH, authority().fingerprint, "iso", "--virtio-iso", "v.iso"],
+        [
+            sys.executable,
+            "-c",
+            code + LAUNCH,
+            authority().fingerprint,
+            "iso",
+            "--virtio-iso",
+            "v.iso",
+        ],
         cwd=tmp_path,
         env=clean_environment(),
         capture_output=True,

@@ -22,12 +22,13 @@ size_gib = 10
 slot = 1
 """
 SURROUNDINGS = {
-    "zone": {"TZ": "Pacific/Kiritimati"},
-    "hashes": {"PYTHONHASHSEED": "4711"},
-    "language": {"LANG": "de_DE.UTF-8", "LC_ALL": "C", "LANGUAGE": "de"},
-    "encoding": {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii:backslashreplace"},
-    "folders": {"HOME": "/nonexistent", "TMPDIR": "/var/tmp"},  # noqa: S108
-    "terminal": {"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "20"},
+    "zone": {"TZ": "Pacific/Kiritimati", "PYTHONHASHSEED": "4711", "TERM": "dumb", "COLUMNS": "20"},
+    "language": {"LANG": "de_DE.UTF-8", "LC_ALL": "C", "HOME": "/nonexistent", "NO_COLOR": "1"},
+    "encoding": {
+        "LC_ALL": "POSIX",
+        "PYTHONUTF8": "0",
+        "PYTHONIOENCODING": "ascii:backslashreplace",
+    },
 }
 
 

@@ -50,8 +50,15 @@ updates = {mode = "wsus", server = "http://LONG:8530"}
 def forms(secret: str) -> dict[str, bytes]:
     """The secret as it is, and as careless code would write it."""
     plain, wide = secret.encode(), secret.encode("utf-16-le")
-    unattend = [(secret + name).encode("utf-16-le") for name in ("", "AdministratorPassword", "Password")]
-    found = {"plain": plain, "utf-16": wide, "hex": plain.hex().encode(), "HEX": plain.hex().upper().encode()}
+    unattend = [
+        (secret + name).encode("utf-16-le") for name in ("", "AdministratorPassword", "Password")
+    ]
+    found = {
+        "plain": plain,
+        "utf-16": wide,
+        "hex": plain.hex().encode(),
+        "HEX": plain.hex().upper().encode(),
+    }
     found |= {f"base64 of {len(data)}": base64.b64encode(data) for data in (plain, *unattend)}
     found["json"] = json.dumps(secret)[1:-1].encode()
     found["xml"] = secret.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").encode()
@@ -136,7 +143,9 @@ def test_on_the_disc_they_are_in_the_answer_file_only(site, scratch):
     assert stat.S_IMODE(iso.stat().st_mode) == 0o600
     image = inspect_image(iso)
     holders = {
-        path for path in image.files if traces(image.read(image.files[path])) or traces(path.encode())
+        path
+        for path in image.files
+        if traces(image.read(image.files[path])) or traces(path.encode())
     }
     assert {image.files[path].path for path in holders} == {"autounattend.xml"}
     answer = image.find("autounattend.xml")

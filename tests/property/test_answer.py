@@ -12,7 +12,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from builder.answer.render import render_files
@@ -23,7 +23,7 @@ from builder.spec.load import load_site
 from builder.values import Secret, load_password
 
 NS = {"u": "urn:schemas-microsoft-com:unattend"}
-SIGNS = "&^%!\"'<>$\\` ’‘‚‛“”„;|()[]{}#@~*?\u00a0\ufeffäßЖ日𝄞"
+SIGNS = "&^%!\"'<>$\\` \u2018\u2019\u201a\u201b\u201c\u201d\u201e;|()[]{}#@~*?\u00a0\ufeffäßЖ日𝄞"
 FOLDER = Path("/spec")
 SHELF = Shelf()
 
@@ -98,7 +98,8 @@ def decoded(value: str, element: str) -> str:
     return text.removesuffix(element)
 
 
-QUOTES = "'‘’‚‛"  # about_Quoting_Rules and the tokenizer of PowerShell: all of them quote
+# about_Quoting_Rules and the tokenizer of PowerShell: all of them quote
+QUOTES = "'\u2018\u2019\u201a\u201b"
 
 
 def literals(line: str) -> list[str]:
@@ -263,6 +264,8 @@ dns_suffix = "{suffix}"
 
 @settings(max_examples=150)
 @given(group=st.text(characters, min_size=1, max_size=63))
+@example(group="ends in one \\")
+@example(group="in the \\\\ middle and at the end \\\\")
 def test_wsus_target_group(group):
     document = f"""
 [defaults.updates]
@@ -272,8 +275,9 @@ target_group = {toml_text(group)}
 """
     try:
         _plan, files = make(document)
-    except WinseedError as error:
-        assert [problem.where for problem in error.problems] == ["defaults.updates.target_group"]
+    except WinseedError as refused:
+        wrong = [problem.where for problem in refused.problems]
+        assert wrong == ["defaults.updates.target_group"]
         return
     deployment = component(answer_of(files), "specialize", "Deployment")
     commands = texts(deployment, "RunSynchronous/RunSynchronousCommand/Path")

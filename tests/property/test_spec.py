@@ -48,15 +48,15 @@ def check_outcome(text, **options) -> Site | WinseedError:
     try:
         site = load(text, **options)
     except WinseedError as error:
-        assert error.code is ExitCode.SPEC
-        assert error.what
-        for problem in error.problems:
-            assert problem.what
-            assert problem.where
-        return error
-    assert site.hosts
-    assert all(isinstance(host, HostSpec) for host in site.hosts)
-    return site
+        outcome = error
+    else:
+        assert site.hosts
+        assert all(isinstance(host, HostSpec) for host in site.hosts)
+        return site
+    assert outcome.code is ExitCode.SPEC
+    assert outcome.what
+    assert all(problem.what and problem.where for problem in outcome.problems)
+    return outcome
 
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
@@ -129,7 +129,9 @@ def test_any_document(document, wanted):
 
 @given(st.dictionaries(st.sampled_from(["release", "edition", "sku", "channel"]), texts))
 def test_any_override(given_values):
-    overrides = {key: Override(value=value, source=f"--{key}") for key, value in given_values.items()}
+    overrides = {
+        key: Override(value=value, source=f"--{key}") for key, value in given_values.items()
+    }
     outcome = check_outcome(None, overrides=overrides)
     if isinstance(outcome, WinseedError):
         flags = {f"--{key}" for key in given_values}

@@ -71,7 +71,9 @@ def test_version(call):
     assert done.out.startswith("winseed, version ")
 
 
-@pytest.mark.parametrize("arguments", [["isso"], ["iso", "--no-such-flag"], ["inspect"], ["iso", "x"]])
+@pytest.mark.parametrize(
+    "arguments", [["isso"], ["iso", "--no-such-flag"], ["inspect"], ["iso", "x"]]
+)
 def test_calls_that_make_no_sense(call, arguments):
     done = call(*arguments)
     assert (done.code, done.out) == (ExitCode.SPEC, "")
@@ -111,7 +113,8 @@ def test_iso_alone(call, tmp_path):
     lines = done.out.splitlines()
     assert len(lines) < 10
     iso, manifest, password = sorted(
-        (tmp_path / "dist").iterdir(), key=lambda path: [".iso", ".json", ".password"].index(path.suffix)
+        (tmp_path / "dist").iterdir(),
+        key=lambda path: [".iso", ".json", ".password"].index(path.suffix),
     )
     assert iso.name == "winsrv-2022-core.iso"
     assert manifest.name == "winsrv-2022-core.manifest.json"

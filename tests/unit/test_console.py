@@ -11,7 +11,10 @@ ERROR = WinseedError(
     "it failed",
     code=ExitCode.MEDIA,
     hint="mend it",
-    problems=(Problem(where="host[0].name", what="is wrong", hint="better"), Problem(where="", what="x")),
+    problems=(
+        Problem(where="host[0].name", what="is wrong", hint="better"),
+        Problem(where="", what="x"),
+    ),
 )
 
 
@@ -48,7 +51,11 @@ def test_secrets_are_masked_everywhere():
     screen.note("longsecret")
     screen.warn("longsecret")
     screen.error(WinseedError("longsecret", code=ExitCode.BUG, hint="longsecret2"))
-    with screen.step("longsecret"), screen.progress("longsecret", 1), screen.counting("longsecret", 1):
+    with (
+        screen.step("longsecret"),
+        screen.progress("longsecret", 1),
+        screen.counting("longsecret", 1),
+    ):
         pass
     told = screen.stream.getvalue()
     assert "longsecret" not in told

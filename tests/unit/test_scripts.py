@@ -15,7 +15,7 @@ import pytest
 from builder.answer.render import render_scripts
 from builder.build import Shelf, plan_host
 from builder.plan.make import Secrets
-from builder.plan.model import DriverSource
+from builder.plan.packages import DriverSource
 from builder.spec.load import load_site
 from builder.values import Secret
 from tests.windows_cmd import Cmd, PoweredOffError

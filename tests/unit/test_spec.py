@@ -81,7 +81,9 @@ bridge = "vmbr3"
 
 
 def test_hosts_do_not_share_what_one_of_them_changes():
-    text = '[defaults.disk]\nsize_gib = 80\n[[host]]\nname="a"\ndisk.label="A"\n[[host]]\nname="b"\n'
+    text = (
+        '[defaults.disk]\nsize_gib = 80\n[[host]]\nname="a"\ndisk.label="A"\n[[host]]\nname="b"\n'
+    )
     first, second = load(text).hosts
     assert (first.disk.label, second.disk.label) == ("A", "Windows")
     assert (first.disk.size_gib, second.disk.size_gib) == (80, 80)
@@ -223,7 +225,11 @@ CONFLICTS = [
     ),
     ("defaults.disk.size_gib = 28", "defaults.disk.size_gib", "MiB are left for Windows"),
     ("defaults.driver_delivery = []", "defaults.driver_delivery", "sees no VirtIO disk"),
-    ("defaults.driver_delivery = ['driver-paths']", "defaults.driver_delivery", "guard cannot look"),
+    (
+        "defaults.driver_delivery = ['driver-paths']",
+        "defaults.driver_delivery",
+        "guard cannot look",
+    ),
     (
         "defaults.driver_delivery = ['drvload', 'drvload']",
         "defaults.driver_delivery",
@@ -246,7 +252,11 @@ CONFLICTS = [
         "host[0].data_disk[0].slot",
         "SATA ends at sata5",
     ),
-    (f"{CARD}mac='BC:24:11:00:00:01'\n[[host.nic]]\nmac='bc2411000001'", "host[0].nic", "two cards"),
+    (
+        f"{CARD}mac='BC:24:11:00:00:01'\n[[host.nic]]\nmac='bc2411000001'",
+        "host[0].nic",
+        "two cards",
+    ),
     (
         f"{CARD}addresses=['192.0.2.9/24']\n[[host.nic]]\naddresses=['192.0.2.9/25']",
         "host[0].nic",
@@ -389,7 +399,7 @@ def test_schema_holds_every_table_and_refuses_unknown_keys():
     schema = spec_schema()
     json.dumps(schema)
     definitions = schema["$defs"]
-    assert set(schema["properties"]) == {"site", "defaults", "host"}
+    assert set(schema["properties"]) == {"site", "defaults", "host", "proxmox"}
     assert "name" in definitions["HostSpec"]["required"]
     assert "name" not in definitions["Defaults"]["properties"]
     assert all(

@@ -33,7 +33,7 @@ def test_time_zones(text, zone):
 def test_an_unknown_time_zone_names_the_nearest():
     with pytest.raises(ValueError, match="did you mean 'Europe/Berlin'"):
         windows_zone("Europe/Berln")
-    with pytest.raises(ValueError, match="unknown time zone 'zzzz'$"):
+    with pytest.raises(ValueError, match=r"unknown time zone 'zzzz'$"):
         windows_zone("zzzz")
 
 
@@ -73,7 +73,7 @@ def test_every_keyboard_is_found_by_its_name():
 
 @pytest.mark.parametrize("text", ["0407:99999999", "Germn", "", "0407"])
 def test_no_input_locales(text):
-    with pytest.raises(ValueError, match="no keyboard layout|unknown keyboard or locale"):
+    with pytest.raises(ValueError, match=r"no keyboard layout|unknown keyboard or locale"):
         input_locale(text)
 
 

@@ -45,7 +45,9 @@ def test_no_mac_addresses(text):
 def test_derived_mac_is_the_same_at_every_build():
     """Its letter is fixed: a host must keep its address when winseed is updated."""
     digest = hashlib.sha256(b"winseed\0winsrv\0" + b"0").hexdigest().upper()
-    assert derive_mac("winseed", "WINSRV", 0) == f"BC:24:11:{digest[:2]}:{digest[2:4]}:{digest[4:6]}"
+    assert (
+        derive_mac("winseed", "WINSRV", 0) == f"BC:24:11:{digest[:2]}:{digest[2:4]}:{digest[4:6]}"
+    )
     others = [derive_mac("winseed", "winsrv", 1), derive_mac("other", "winsrv", 0)]
     assert len({derive_mac("winseed", "winsrv", 0), *others}) == 3
 

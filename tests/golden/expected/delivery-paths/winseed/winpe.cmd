@@ -1,28 +1,28 @@
 @echo off
 rem winseed VERSION, build FINGERPRINT for winsrv
 rem Runs in Windows PE before Setup looks at the disk: storage drivers, disk guard. Ends with 0.
+rem Windows PE has no findstr and no timeout, and ping returns at once without a network: reading
+rem and waiting are done by cmd itself, and nothing is piped.
 setlocal EnableExtensions DisableDelayedExpansion
 set "MEDIUM=%~1"
 set "WORK=X:\winseed"
 set "LOG=%WORK%\winpe.log"
 md "%WORK%\drivers" 2>nul
+call :name_serial_port
 call :say phase=winpe id=FINGERPRINT
 set "PACKAGES="
-for %%d in (C D E F G H I J K L M N O P Q R S T U V W Y Z) do if exist "%%d:\vioscsi/2k22/amd64\vioscsi.inf" set "PACKAGES=%%d:"
+for %%d in (C D E F G H I J K L M N O P Q R S T U V W Y Z) do if exist "%%d:\vioscsi\2k22\amd64\vioscsi.inf" set "PACKAGES=%%d:"
 if not defined PACKAGES call :say virtio_cd=missing expected=virtio-win-0.1.271
 call :wait_for_disk
 call :say disks=%DISKS% waited=%WAITED%
-md "%WORK%\drivers\vioscsi" 2>nul
-copy /y "%PACKAGES%\vioscsi/2k22/amd64\*.*" "%WORK%\drivers\vioscsi\" >> "%LOG%" 2>&1
-md "%WORK%\drivers\viostor" 2>nul
-copy /y "%PACKAGES%\viostor/2k22/amd64\*.*" "%WORK%\drivers\viostor\" >> "%LOG%" 2>&1
-md "%WORK%\drivers\NetKVM" 2>nul
-copy /y "%PACKAGES%\NetKVM/2k22/amd64\*.*" "%WORK%\drivers\NetKVM\" >> "%LOG%" 2>&1
-md "%WORK%\drivers\Balloon" 2>nul
-copy /y "%PACKAGES%\Balloon/2k22/amd64\*.*" "%WORK%\drivers\Balloon\" >> "%LOG%" 2>&1
-md "%WORK%\drivers\vioserial" 2>nul
-copy /y "%PACKAGES%\vioserial/2k22/amd64\*.*" "%WORK%\drivers\vioserial\" >> "%LOG%" 2>&1
-rem The spec says wipe = "existing": the disk is erased whatever it holds.
+call :stage "%PACKAGES%\vioscsi\2k22\amd64" "%WORK%\drivers\vioscsi"
+call :stage "%PACKAGES%\viostor\2k22\amd64" "%WORK%\drivers\viostor"
+call :stage "%PACKAGES%\NetKVM\2k22\amd64" "%WORK%\drivers\NetKVM"
+call :stage "%PACKAGES%\Balloon\2k22\amd64" "%WORK%\drivers\Balloon"
+call :stage "%PACKAGES%\vioserial\2k22\amd64" "%WORK%\drivers\vioserial"
+rem The spec says wipe = "existing": the disk is erased whatever it holds. Which of several disks
+rem is disk 0 nobody can tell, so there must be one.
+if %DISKS% gtr 1 call :stop reason=disks expected=1 found=%DISKS%
 > "%WORK%\go.txt" echo FINGERPRINT
 call :say phase=winpe done
 exit /b 0
@@ -30,27 +30,73 @@ exit /b 0
 :say
 echo winseed: %*
 >> "%LOG%" echo winseed: %*
-> COM1 2>nul echo winseed: %*
-goto :eof
+2>nul (>COM1 echo winseed: %*)
+exit /b 0
+
+:name_serial_port
+rem A serial port gets its name from a class installer that does not run here (FT15).
+set "UART=HKLM\SYSTEM\CurrentControlSet\Enum\ACPI\PNP0501"
+set "PORT="
+for /f "tokens=7 delims=\" %%i in ('reg query "%UART%" 2^>nul') do if not defined PORT set "PORT=%%i"
+if not defined PORT exit /b 0
+reg query "%UART%\%PORT%\Device Parameters" /v PortName >nul 2>&1
+if not errorlevel 1 exit /b 0
+reg add "%UART%\%PORT%\Device Parameters" /v PortName /t REG_SZ /d COM1 /f >> "%LOG%" 2>&1
+pnputil /restart-device "ACPI\PNP0501\%PORT%" >> "%LOG%" 2>&1
+call :start_clock
+:try_serial_port
+2>nul (>COM1 echo winseed: serial port named)&& exit /b 0
+call :read_clock
+if %WAITED% lss 5 if %ROUNDS% lss 500 goto try_serial_port
+exit /b 0
+
+:stage
+rem Only what an installation needs: symbol files would fill the memory disk.
+if not defined PACKAGES exit /b 0
+md "%~2" 2>nul
+for %%e in (inf cat sys dll exe) do if exist "%~1\*.%%e" copy /b /y "%~1\*.%%e" "%~2\" >> "%LOG%" 2>&1
+exit /b 0
 
 :wait_for_disk
-rem The clock is read because ping may not wait in Windows PE without a network.
-call :seconds STARTED
+call :start_clock
 :wait_again
 call :count_disks
-call :seconds NOW
-set /a "WAITED=(NOW-STARTED+86400) %% 86400"
-if not "%DISKS%"=="0" goto :eof
-if %WAITED% geq 30 goto :eof
+call :read_clock
+if not "%DISKS%"=="0" exit /b 0
+if %WAITED% geq 30 exit /b 0
+if %ROUNDS% geq 1000 exit /b 0
 ping -n 2 127.0.0.1 >nul 2>&1
 goto wait_again
 
+:start_clock
+set "ROUNDS=0"
+set "WAITED=0"
+call :seconds STARTED
+exit /b 0
+
+:read_clock
+rem Rounds are counted as well: a clock that cannot be read must not wait for ever.
+set /a "ROUNDS+=1"
+call :seconds NOW
+set /a "WAITED=(NOW-STARTED+86400) %% 86400"
+exit /b 0
+
 :seconds
+set "%1=0"
 for /f "tokens=1-3 delims=:.," %%a in ("%TIME: =0%") do set /a "%1=((1%%a-100)*60+(1%%b-100))*60+(1%%c-100)"
-goto :eof
+exit /b 0
 
 :count_disks
 rem The disk class driver lists every fixed disk here, in every language of Windows (FT04).
 set "DISKS=0"
 for /f "tokens=1,3" %%a in ('reg query "HKLM\SYSTEM\CurrentControlSet\Services\disk\Enum" /v Count 2^>nul') do if /i "%%a"=="Count" set /a "DISKS=%%b"
-goto :eof
+exit /b 0
+
+:stop
+call :say guard=stopped %*
+call :say nothing was erased, the VM powers off
+2>nul (>COM1 type "%WORK%\guard.out")
+wpeutil shutdown
+:halt
+ping -n 5 127.0.0.1 >nul 2>&1
+goto halt

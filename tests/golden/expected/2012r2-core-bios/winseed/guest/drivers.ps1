@@ -16,6 +16,7 @@ foreach ($catalog in Get-ChildItem -Path (Join-Path $folder 'vioscsi\*.cat')) {
 }
 & pnputil.exe -i -a (Join-Path $folder 'vioscsi\vioscsi.inf')
 # 259: no device waits for it or it is there already; 3010: a restart completes it
+# (learn.microsoft.com, PnPUtil return values)
 if (@(0, 259, 3010) -notcontains $LASTEXITCODE) {
     Write-Output ('{0}: pnputil ended with {1}' -f 'vioscsi', $LASTEXITCODE)
     $failed = 1
@@ -32,6 +33,7 @@ foreach ($catalog in Get-ChildItem -Path (Join-Path $folder 'viostor\*.cat')) {
 }
 & pnputil.exe -i -a (Join-Path $folder 'viostor\viostor.inf')
 # 259: no device waits for it or it is there already; 3010: a restart completes it
+# (learn.microsoft.com, PnPUtil return values)
 if (@(0, 259, 3010) -notcontains $LASTEXITCODE) {
     Write-Output ('{0}: pnputil ended with {1}' -f 'viostor', $LASTEXITCODE)
     $failed = 1
@@ -48,6 +50,7 @@ foreach ($catalog in Get-ChildItem -Path (Join-Path $folder 'NetKVM\*.cat')) {
 }
 & pnputil.exe -i -a (Join-Path $folder 'NetKVM\netkvm.inf')
 # 259: no device waits for it or it is there already; 3010: a restart completes it
+# (learn.microsoft.com, PnPUtil return values)
 if (@(0, 259, 3010) -notcontains $LASTEXITCODE) {
     Write-Output ('{0}: pnputil ended with {1}' -f 'NetKVM', $LASTEXITCODE)
     $failed = 1
@@ -64,6 +67,7 @@ foreach ($catalog in Get-ChildItem -Path (Join-Path $folder 'Balloon\*.cat')) {
 }
 & pnputil.exe -i -a (Join-Path $folder 'Balloon\balloon.inf')
 # 259: no device waits for it or it is there already; 3010: a restart completes it
+# (learn.microsoft.com, PnPUtil return values)
 if (@(0, 259, 3010) -notcontains $LASTEXITCODE) {
     Write-Output ('{0}: pnputil ended with {1}' -f 'Balloon', $LASTEXITCODE)
     $failed = 1
@@ -80,6 +84,7 @@ foreach ($catalog in Get-ChildItem -Path (Join-Path $folder 'vioserial\*.cat')) 
 }
 & pnputil.exe -i -a (Join-Path $folder 'vioserial\vioser.inf')
 # 259: no device waits for it or it is there already; 3010: a restart completes it
+# (learn.microsoft.com, PnPUtil return values)
 if (@(0, 259, 3010) -notcontains $LASTEXITCODE) {
     Write-Output ('{0}: pnputil ended with {1}' -f 'vioserial', $LASTEXITCODE)
     $failed = 1

@@ -6,30 +6,35 @@ $folder = Join-Path (Join-Path $env:ProgramData 'winseed') 'drivers'
 $failed = 0
 & pnputil.exe -i -a (Join-Path $folder 'vioscsi\vioscsi.inf')
 # 259: no device waits for it or it is there already; 3010: a restart completes it
+# (learn.microsoft.com, PnPUtil return values)
 if (@(0, 259, 3010) -notcontains $LASTEXITCODE) {
     Write-Output ('{0}: pnputil ended with {1}' -f 'vioscsi', $LASTEXITCODE)
     $failed = 1
 }
 & pnputil.exe -i -a (Join-Path $folder 'viostor\viostor.inf')
 # 259: no device waits for it or it is there already; 3010: a restart completes it
+# (learn.microsoft.com, PnPUtil return values)
 if (@(0, 259, 3010) -notcontains $LASTEXITCODE) {
     Write-Output ('{0}: pnputil ended with {1}' -f 'viostor', $LASTEXITCODE)
     $failed = 1
 }
 & pnputil.exe -i -a (Join-Path $folder 'NetKVM\netkvm.inf')
 # 259: no device waits for it or it is there already; 3010: a restart completes it
+# (learn.microsoft.com, PnPUtil return values)
 if (@(0, 259, 3010) -notcontains $LASTEXITCODE) {
     Write-Output ('{0}: pnputil ended with {1}' -f 'NetKVM', $LASTEXITCODE)
     $failed = 1
 }
 & pnputil.exe -i -a (Join-Path $folder 'Balloon\balloon.inf')
 # 259: no device waits for it or it is there already; 3010: a restart completes it
+# (learn.microsoft.com, PnPUtil return values)
 if (@(0, 259, 3010) -notcontains $LASTEXITCODE) {
     Write-Output ('{0}: pnputil ended with {1}' -f 'Balloon', $LASTEXITCODE)
     $failed = 1
 }
 & pnputil.exe -i -a (Join-Path $folder 'vioserial\vioser.inf')
 # 259: no device waits for it or it is there already; 3010: a restart completes it
+# (learn.microsoft.com, PnPUtil return values)
 if (@(0, 259, 3010) -notcontains $LASTEXITCODE) {
     Write-Output ('{0}: pnputil ended with {1}' -f 'vioserial', $LASTEXITCODE)
     $failed = 1

@@ -1,28 +1,45 @@
 # winseed VERSION, build FINGERPRINT for winsrv
 # Removes every copy of the answer file that Setup keeps, and our own copies that are done with.
+# Setup has read its last pass when this runs (FT18).
 $ErrorActionPreference = 'Continue'
 $windows = $env:SystemRoot
-$copies = @(
-    "$windows\Panther\unattend.xml",
-    "$windows\Panther\unattend-original.xml",
-    "$windows\Panther\autounattend.xml",
-    "$windows\Panther\Unattend\unattend.xml",
-    "$windows\Panther\Unattend\autounattend.xml",
-    "$windows\System32\Sysprep\unattend.xml",
-    "$windows\System32\Sysprep\Panther\unattend.xml",
-    "$env:SystemDrive\unattend.xml",
-    "$env:SystemDrive\autounattend.xml"
+$drive = $env:SystemDrive
+$folders = @(
+    "$windows\Panther",
+    "$windows\System32\Sysprep",
+    "$windows\Setup\Scripts",
+    "$windows\Temp",
+    ($drive + '\$WINDOWS.~BT'),
+    ($drive + '\$Windows.~LS')
 )
-foreach ($copy in $copies) {
-    if (Test-Path -LiteralPath $copy) {
-        Remove-Item -Force -LiteralPath $copy
+$files = @(
+    "$drive\unattend.xml",
+    "$drive\autounattend.xml",
+    "$windows\System32\config\systemprofile\AppData\Roaming\Microsoft\Windows\PowerShell\PSReadLine\ConsoleHost_history.txt"
+)
+
+function Get-Copy {
+    foreach ($folder in $folders) {
+        Get-ChildItem -LiteralPath $folder -Filter '*unattend*.xml' -Recurse -Force -ErrorAction SilentlyContinue | ForEach-Object { $_.FullName }
     }
+    $files | Where-Object { Test-Path -LiteralPath $_ }
 }
+
+foreach ($copy in @(Get-Copy)) {
+    Remove-Item -Force -LiteralPath $copy
+}
+Remove-ItemProperty -Path 'HKLM:\SYSTEM\Setup' -Name 'UnattendFile' -ErrorAction SilentlyContinue
 $winlogon = 'HKLM:\SOFTWARE\Microsoft\Windows NT\CurrentVersion\Winlogon'
-Remove-ItemProperty -Path $winlogon -Name 'DefaultPassword' -ErrorAction SilentlyContinue
-Remove-Item -Recurse -Force -LiteralPath (Join-Path $env:ProgramData 'winseed\drivers') -ErrorAction SilentlyContinue
-Remove-Item -Recurse -Force -LiteralPath (Join-Path $env:ProgramData 'winseed\files') -ErrorAction SilentlyContinue
-$left = @($copies | Where-Object { Test-Path -LiteralPath $_ })
+foreach ($name in 'DefaultPassword', 'AutoAdminLogon', 'AutoLogonCount') {
+    Remove-ItemProperty -Path $winlogon -Name $name -ErrorAction SilentlyContinue
+}
+foreach ($folder in 'drivers', 'files') {
+    Remove-Item -Recurse -Force -LiteralPath (Join-Path $env:ProgramData "winseed\$folder") -ErrorAction SilentlyContinue
+}
+$left = @(Get-Copy)
+if ((Get-ItemProperty -Path $winlogon -Name 'DefaultPassword' -ErrorAction SilentlyContinue)) {
+    $left += 'Winlogon DefaultPassword'
+}
 if ($left.Count -gt 0) {
     Write-Output ('could not remove {0}' -f ($left -join ', '))
     exit 1

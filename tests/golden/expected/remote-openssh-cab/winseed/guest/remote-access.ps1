@@ -8,20 +8,31 @@ function Open-Port([string] $name, [string] $title, [int] $port, [string] $proto
     New-NetFirewallRule -Name $name -DisplayName $title -Direction Inbound -Action Allow -Profile Any -Protocol $protocol -LocalPort $port -RemoteAddress $from | Out-Null
 }
 
-$package = Join-Path (Join-Path $env:ProgramData 'winseed\files') 'openssh-01-fix.cab'
-if ($package -like '*.cab') {
-    & dism.exe /online /add-package "/packagepath:$package" /quiet /norestart
-    $code = $LASTEXITCODE
-} else {
-    $process = Start-Process -FilePath 'msiexec.exe' -ArgumentList ('/i "{0}" /qn /norestart' -f $package) -PassThru -Wait
-    $code = $process.ExitCode
-}
-if (@(0, 3010) -notcontains $code) {
-    Write-Output ('the OpenSSH package ended with {0}' -f $code)
-    exit $code
+if (-not (Get-Service -Name 'sshd' -ErrorAction SilentlyContinue)) {
+    $package = Join-Path (Join-Path $env:ProgramData 'winseed\files') 'openssh-01-fix.cab'
+    foreach ($round in 1..10) {
+        if ($package -like '*.cab') {
+            & dism.exe /online /add-package "/packagepath:$package" /quiet /norestart
+            $code = $LASTEXITCODE
+        } else {
+            $process = Start-Process -FilePath 'msiexec.exe' -ArgumentList ('/i "{0}" /qn /norestart' -f $package) -PassThru -Wait
+            $code = $process.ExitCode
+        }
+        # 1618: another installation is under way
+        if ($code -ne 1618) {
+            break
+        }
+        Start-Sleep -Seconds 30
+    }
+    if (@(0, 3010) -notcontains $code) {
+        Write-Output ('the OpenSSH package ended with {0}' -f $code)
+        exit $code
+    }
 }
 
 Set-Service -Name 'sshd' -StartupType Automatic
 Start-Service -Name 'sshd'
+# OpenSSH brings a rule of its own for every address; only the networks of the spec may connect
+Get-NetFirewallRule -Direction Inbound -ErrorAction SilentlyContinue | Where-Object { $_.Name -like 'OpenSSH*' -or $_.DisplayName -like 'OpenSSH*' } | Disable-NetFirewallRule
 Open-Port 'winseed-ssh' 'OpenSSH server' 22 'TCP'
 exit 0
