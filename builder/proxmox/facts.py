@@ -299,7 +299,8 @@ def _flag(value: object) -> bool:
 
 
 def _number(value: object) -> int | None:
-    return int(str(value)) if str(value or "").isdigit() else None
+    text = str(value)
+    return int(text) if text.isascii() and text.isdigit() else None
 
 
 def _text(value: object) -> str:

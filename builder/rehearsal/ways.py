@@ -3,10 +3,9 @@
 * DriverPaths in windowsPE (PnpCustomizationsWinPE): propagated to the installed system, as is
   `$WinPEDriver$`; what `drvload` loads is not (Microsoft KB 2686316, Windows 7 to 2012 R2).
 * DriverPaths in offlineServicing (PnpCustomizationsNonWinPE): for the installed system only.
-* That a folder is searched with its subfolders is belief (FT22), and so is what beliefs.toml lists: absent
-  letters are skipped (FT01), the new Setup sees what drvload loaded (FT02), `$WinPEDriver$` is read
-  from a CD (FT03), offline servicing skips absent letters (FT12), the CD is as its layout says
-  (FT11).
+* Belief is what beliefs.toml lists: a folder is searched with its subfolders (FT22), absent letters
+  are skipped (FT01), the new Setup sees what drvload loaded (FT02), `$WinPEDriver$` is read from a
+  CD (FT03), offline servicing skips absent letters (FT12), the CD is as its layout says (FT11).
 """
 
 import dataclasses
