@@ -6,9 +6,4 @@ Readers (`media/`) report facts, `make_plan` (`plan.py`) is the only place with 
 writers (`answer/render.py`, `disc.py`) decide nothing. `build.py` is that line, read aloud.
 """
 
-
-def version() -> str:
-    """The version of the installed package."""
-    import importlib.metadata  # noqa: PLC0415 - 20 ms that `winseed --help` does not need
-
-    return importlib.metadata.version("winseed")
+__version__ = "0.1.0"  # pyproject.toml reads it; asking the installed package costs 20 ms

@@ -102,7 +102,7 @@ def _make_plans(
     call: Call, shelf: Any, password_file: str | None, console: Console, *, on_medium: bool
 ) -> list[Any]:
     """The plan of every host, or every host's problem at once."""
-    from builder import version
+    from builder import __version__
     from builder.build import plan_host
     from builder.cli.passwords import gather_secrets, given_password
 
@@ -118,7 +118,7 @@ def _make_plans(
                     site=call.site.spec.name,
                     shelf=shelf,
                     secrets=secrets,
-                    version=version(),
+                    version=__version__,
                 )
             except WinseedError as error:
                 failed.append(error)

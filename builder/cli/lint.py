@@ -196,12 +196,11 @@ def _from_disc(path: Path) -> Iterator[tuple[str, bytes]]:
 
 def _print(judged: list[tuple[str, tuple[Finding, ...]]], *, as_json: bool, as_sarif: bool) -> None:
     if as_sarif:
-        from importlib.metadata import version
-
+        from builder import __version__
         from builder.answer.sarif import render_sarif
 
         every = [finding for _, findings in judged for finding in findings]
-        click.echo(render_sarif(every, load_rules().values(), version=version("winseed")))
+        click.echo(render_sarif(every, load_rules().values(), version=__version__))
     elif as_json:
         click.echo(render_json(judged))
     else:

@@ -11,6 +11,7 @@ import traceback
 
 import click
 
+from builder import __version__
 from builder.console import Console
 from builder.errors import ExitCode, WinseedError
 
@@ -58,7 +59,7 @@ def make_console(*, quiet: bool = False) -> Console:
 
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="winseed")
+@click.version_option(__version__)
 @click.option("--debug", is_flag=True, help="Show a traceback with every error.")
 @click.pass_context
 def winseed(ctx: click.Context, debug: bool) -> None:

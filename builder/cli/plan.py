@@ -40,7 +40,7 @@ def command(call: Call, other: Path | None, as_json: bool) -> None:
 
 
 def _plan(call: Call, host: Any) -> Any:
-    from builder import version
+    from builder import __version__
     from builder.build import plan_host
     from builder.cli.passwords import placeholder_secrets
 
@@ -49,7 +49,7 @@ def _plan(call: Call, host: Any) -> Any:
         site=call.site.spec.name,
         shelf=_shelf(),
         secrets=placeholder_secrets(host),
-        version=version(),
+        version=__version__,
     )
 
 

@@ -112,7 +112,7 @@ def _rehearse(
 
 def _build(call: Call, host: "HostSpec", folder: Path) -> tuple[Path, Any]:
     """The answer ISO that the spec would make, with a password that nobody uses."""
-    from builder import version
+    from builder import __version__
     from builder.build import iso_name, plan_host, write_host
     from builder.cli.passwords import placeholder_secrets
 
@@ -121,7 +121,7 @@ def _build(call: Call, host: "HostSpec", folder: Path) -> tuple[Path, Any]:
         site=call.site.spec.name,
         shelf=_shelf(),
         secrets=placeholder_secrets(host),
-        version=version(),
+        version=__version__,
     )
     path = folder / f"{iso_name(plan)}.iso"
     write_host(plan, path, epoch=EPOCH)
@@ -147,12 +147,12 @@ def _shelf() -> Any:
 
 
 def _write_page(rehearsal: "Rehearsal", path: Path) -> None:
-    from builder import version
+    from builder import __version__
     from builder.answer.render import render_page
     from builder.files import write_file
     from builder.rehearsal.drawing import page_values
 
-    write_file(path, render_page("rehearsal.html.j2", page_values(rehearsal, version=version())))
+    write_file(path, render_page("rehearsal.html.j2", page_values(rehearsal, version=__version__)))
 
 
 def _configuration(path: str | None) -> "Configuration | None":

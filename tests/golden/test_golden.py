@@ -16,7 +16,7 @@ from typing import get_args
 import pytest
 from pydantic import BaseModel
 
-from builder import version
+from builder import __version__
 from builder.cli.iso import command as iso_command
 from builder.media.image import inspect_image
 from builder.spec.model import HostSpec, SiteSpec
@@ -102,7 +102,7 @@ def masked(text: str, fingerprint: str, key: str | None) -> str:
     text = PASSWORDS.sub(r"\1PASSWORD\3", text.replace(fingerprint, "FINGERPRINT"))
     if key and key not in {"auto", "none"}:
         text = text.replace(key, "GIVEN-KEY")
-    return text.replace(f"winseed {version()}", "winseed VERSION")
+    return text.replace(f"winseed {__version__}", "winseed VERSION")
 
 
 def chosen(case: Path, texts: dict[str, str]) -> dict[str, str]:

@@ -35,6 +35,7 @@ class Access:
         self.known = known
         self.accounts: dict[str, Account] = {}
         self.tickets: dict[str, str] = {}
+        self.guards: dict[str, str] = {}
         self.pools: dict[str, set[int]] = {}
 
     def add_user(self, name: str, privileges: Privileges, *, password: str = "") -> Account:
@@ -136,4 +137,5 @@ class Access:
         ticket = f"PVE:{name}:{secrets.token_hex(4)}::{secrets.token_hex(16)}"
         self.tickets[ticket] = name
         guard = f"{secrets.token_hex(4)}:{secrets.token_hex(16)}"
+        self.guards[ticket] = guard
         return {"username": name, "ticket": ticket, "CSRFPreventionToken": guard}

@@ -145,9 +145,7 @@ def delete_volume(asked: Asked) -> Any:
 
 def clean_name(name: str) -> str:
     """The name under which an upload is stored (Storage.pm normalize_content_filename)."""
-    name = re.split(r"[/\\]", name)[-1].strip()
-    name = re.sub(r"[^a-zA-Z0-9_.-]", "_", name)
-    return re.sub(r"^\.+", lambda dots: "_" * len(dots[0]), name)
+    return re.sub(r"[^a-zA-Z0-9_.-]", "_", re.split(r"[/\\]", name)[-1])
 
 
 @answers("POST /nodes/{node}/storage/{storage}/upload")

@@ -1,0 +1,308 @@
+"""The HTTPS front of a node: what pveproxy does before and after a call.
+
+Status codes, reason phrases and body limits are those of pve-http-server AnyEvent.pm: bodies up
+to 512 KiB as a form or JSON, one path that takes multipart, reasons in the status line.
+"""
+
+import contextlib
+import json
+import re
+import socket
+import ssl
+import threading
+import time
+import urllib.parse
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tests.pve.calls import Uploaded, answer
+from tests.pve.faults import Dropped, Stalled
+from tests.pve.schema import Value
+from tests.pve.state import PveError
+from tests.pve.upload import UploadReader
+
+if TYPE_CHECKING:
+    from tests.pve.cluster import FakeCluster
+
+PREFIX = "/api2/json"
+POST_LIMIT = 512 * 1024
+UPLOAD = re.compile(r"/nodes/[^/]+/storage/[^/]+/upload")
+FORM = "application/x-www-form-urlencoded"
+
+
+class Front(ThreadingHTTPServer):
+    """One node's port; a thread for each connection."""
+
+    daemon_threads = True
+    allow_reuse_address = True
+    request_queue_size = 128
+
+    def __init__(self, pve: "FakeCluster", node: str, address: tuple[str, int], pem: Path):
+        self.pve = pve
+        self.node = node
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.load_cert_chain(pem)
+        self.open: set[socket.socket] = set()
+        super().__init__(address, Exchange)
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        return self.pve.nodes[self.node].online  # a dead node's port: closed at once
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        self.pve.note_failure()
+
+    def close_connections(self) -> None:
+        for connection in list(self.open):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+
+class Exchange(BaseHTTPRequestHandler):
+    """One connection: TLS, then requests until either side closes."""
+
+    protocol_version = "HTTP/1.1"
+    server_version = "pve-api-daemon/3.0"
+    sys_version = ""
+    disable_nagle_algorithm = True
+    server: Front
+
+    def setup(self) -> None:
+        self.plain = self.request
+        self.server.open.add(self.plain)
+        try:
+            self.request.settimeout(self.server.pve.idle_seconds)
+            self.request = self.server.context.wrap_socket(self.request, server_side=True)
+            self.secured = True
+        except (OSError, ssl.SSLError):
+            self.secured = False  # the client refused the certificate, or spoke no TLS
+            return
+        self.server.open.discard(self.plain)
+        self.server.open.add(self.request)
+        self.request.settimeout(60)
+        super().setup()
+
+    def handle(self) -> None:
+        if self.secured:
+            with contextlib.suppress(ConnectionError, ssl.SSLError, TimeoutError):
+                super().handle()
+
+    def finish(self) -> None:
+        self.server.open.discard(self.request)
+        self.server.open.discard(self.plain)
+        if self.secured:
+            with contextlib.suppress(OSError):
+                super().finish()
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - name of the base class
+        """Nothing: the cluster keeps its own list of requests."""
+
+    def do_GET(self) -> None:
+        self._exchange()
+
+    def do_POST(self) -> None:
+        self._exchange()
+
+    def do_PUT(self) -> None:
+        self._exchange()
+
+    def do_DELETE(self) -> None:
+        self._exchange()
+
+    def _exchange(self) -> None:
+        pve, started = self.server.pve, time.monotonic()
+        url = urllib.parse.urlsplit(self.path)
+        path = urllib.parse.unquote(url.path).removeprefix(PREFIX)
+        status = 0
+        user: str | None = None
+        params: dict[str, Value] = _decode(url.query)
+        try:
+            fault = pve.faults.choose(self.command, path)
+            user = self._authenticate(path)
+            upload = self._read_body(url.path, params)
+            if fault and fault.moment == "before":
+                fault.strike()
+            with pve.watch(self.command, path, self.server.node):
+                result = self._answer(user, path, params, upload)
+            if fault:
+                fault.strike()
+            status = 200
+            self._respond(200, "OK", {"data": result})
+        except PveError as error:
+            status = error.status
+            self._refuse(error)
+        except Stalled as stall:
+            time.sleep(stall.seconds)
+            self.close_connection = True
+        except (Dropped, ConnectionError, TimeoutError, ssl.SSLError):
+            self.close_connection = True
+        finally:
+            seconds = time.monotonic() - started
+            pve.record(
+                node=self.server.node,
+                user=user,
+                method=self.command,
+                path=path,
+                params=params,
+                status=status,
+                seconds=seconds,
+            )
+
+    def _answer(
+        self, user: str | None, path: str, params: dict[str, Value], upload: Uploaded | None
+    ) -> Any:
+        pve = self.server.pve
+        with pve.guard:
+            pve.advance_tasks()
+            return answer(
+                pve,
+                user=user,
+                contacted=self.server.node,
+                method=self.command,
+                path=path,
+                params=params,
+                upload=upload,
+            )
+
+    def _authenticate(self, path: str) -> str | None:
+        if not self.path.startswith(PREFIX + "/"):
+            raise PveError(501, f"Method '{self.command} {self.path}' not implemented")
+        pve = self.server.pve
+        authorization = self.headers.get("Authorization")
+        cookie = re.search(r"PVEAuthCookie=([^;]+)", self.headers.get("Cookie", ""))
+        ticket = urllib.parse.unquote(cookie[1]) if cookie else None
+        user = pve.access.who(authorization, ticket)
+        if user is None and (authorization or ticket):
+            pve.delay(3, "401")
+            raise PveError(401, "invalid token value!" if authorization else "invalid PVE ticket")
+        if user is None and path != "/access/ticket":
+            raise PveError(401, "No ticket")
+        if user and ticket and not authorization and self.command != "GET":
+            guard = self.headers.get("CSRFPreventionToken")
+            if guard != pve.access.guards[ticket]:
+                raise PveError(401, "Permission denied - invalid csrf token")
+        return user
+
+    def _read_body(self, path: str, params: dict[str, Value]) -> Uploaded | None:
+        length = int(self.headers.get("Content-Length") or 0)
+        if not length:
+            return None
+        if self.command not in {"PUT", "POST"}:
+            self.close_connection = True
+            raise PveError(501, f"Unexpected content for method '{self.command}'")
+        kind, _, rest = self.headers.get("Content-Type", FORM).partition(";")
+        if self.command == "POST" and UPLOAD.fullmatch(path.removeprefix(PREFIX)):
+            return self._read_upload(kind, rest, length, params)
+        if length > POST_LIMIT:
+            self.close_connection = True
+            raise PveError(501, "for data too large")
+        if kind not in {FORM, "application/json"}:
+            self.close_connection = True
+            raise PveError(506, f"upload 'Content-Type '{kind}' not implemented")
+        body = self.rfile.read(length).decode("utf-8")
+        params.update(_decode(body) if kind == FORM else _from_json(body))
+        return None
+
+    def _read_upload(
+        self, kind: str, rest: str, length: int, params: dict[str, Value]
+    ) -> Uploaded:
+        pve = self.server.pve
+        boundary = re.search(r"boundary\s*=\s*\"?([^\s;\"]+)", rest)
+        self.close_connection = True  # never kept alive
+        if kind != "multipart/form-data" or not boundary:
+            raise PveError(500, f"upload 'Content-Type '{kind}' not implemented")
+        reader = UploadReader(boundary[1], length)
+        self.request.settimeout(pve.idle_seconds)
+        left = length
+        with pve.uploading(self.server.node):
+            try:
+                while left > 0:
+                    chunk = self.rfile.read1(min(left, pve.upload_read_size))
+                    if not chunk:
+                        raise ConnectionResetError
+                    left -= len(chunk)
+                    reader.feed(pve.mangle_upload(chunk))
+            except PveError:
+                self._drain(left)
+                raise
+        params.update(reader.params)
+        algorithm = reader.params.get("checksum-algorithm", "sha256")
+        lost = pve.upload_answer_seconds > pve.idle_seconds
+        digest = reader.digest(algorithm) if algorithm in reader.known else ""
+        sent = Uploaded(
+            size=reader.size,
+            sha256=reader.digest("sha256"),
+            digest=digest,
+            content=reader.content,
+            lost=lost,
+        )
+        if lost:  # the backend works on, nobody waits for its answer
+            user = self._authenticate(self.path.removeprefix(PREFIX))
+            with contextlib.suppress(PveError):
+                self._answer(user, self.path.removeprefix(PREFIX), params, sent)
+            raise Dropped
+        return sent
+
+    def _drain(self, left: int) -> None:
+        """Takes a little more, so that the answer is read before the connection is reset."""
+        with contextlib.suppress(OSError):
+            while 0 < left < 1_000_000:
+                left -= len(self.rfile.read1(65536)) or left
+
+    def _refuse(self, error: PveError) -> None:
+        body: dict[str, Any] = {"data": None, "message": f"{error.reason}\n"}
+        if error.errors:
+            body["errors"] = error.errors
+        reason = error.reason.splitlines()[0] if error.reason else ""
+        try:
+            reason.encode("latin-1")
+        except UnicodeEncodeError:
+            self._respond(596, "Broken pipe", {"data": None})
+            return
+        self._respond(error.status, reason, body)
+
+    def _respond(self, status: int, reason: str, body: dict[str, Any]) -> None:
+        content = json.dumps(body).encode()
+        self.send_response(status, reason)
+        self.send_header("Content-Type", "application/json;charset=UTF-8")
+        self.send_header("Content-Length", str(len(content)))
+        self.send_header("Cache-Control", "max-age=0")
+        if self.close_connection:
+            self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(content)
+
+
+def _decode(text: str) -> dict[str, Value]:
+    """A query string or form; a key given twice is a list."""
+    params: dict[str, Value] = {}
+    for key, value in urllib.parse.parse_qsl(text, keep_blank_values=True):
+        old = params.get(key)
+        if old is None:
+            params[key] = value
+        else:
+            params[key] = [*old, value] if isinstance(old, list) else [old, value]
+    return params
+
+
+def _from_json(body: str) -> dict[str, Value]:
+    found = json.loads(body)
+    return {key: _text(value) for key, value in found.items() if value is not None}
+
+
+def _text(value: Any) -> Value:
+    if isinstance(value, list):
+        return [str(item) for item in value]
+    if isinstance(value, bool):
+        return str(int(value))
+    return str(value)
+
+
+def serve(front: Front) -> threading.Thread:
+    """Starts the thread that accepts connections."""
+    thread = threading.Thread(
+        target=front.serve_forever, kwargs={"poll_interval": 0.02}, name=f"pve-{front.node}"
+    )
+    thread.daemon = True
+    thread.start()
+    return thread
