@@ -156,7 +156,7 @@ def _loader(facts: Facts, drive: DriveFacts) -> Iterator[Step]:
             "firmware.key",
             f'{disc.name} says "Press any key to boot from CD" for five seconds: somebody must',
             why="missed, the VM ends in the network boot or the firmware's shell",
-            fix="winseed deploy presses it; winseed noprompt makes a disc that does not ask",
+            fix="open the console at power-on and press one key, once",
             source=KEY,
         )
     elif facts.content is Content.EMPTY:
