@@ -6,6 +6,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 WINSEED := $(BIN)/winseed
 
+# Some shells export the name of this machine as HOST: only what the call says names the server.
+ifeq ($(origin HOST),environment)
+HOST :=
+endif
+
 # make iso EDITION=core RELEASE=2022 ... : variables of the spec, handed on as flags
 FLAGS = $(if $(SPEC),--spec "$(SPEC)") $(if $(HOST),--host "$(HOST)") $(if $(ALL),--all) \
   $(if $(RELEASE),--release "$(RELEASE)") $(if $(EDITION),--edition "$(EDITION)") \

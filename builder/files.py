@@ -43,6 +43,8 @@ def target_errors(target: Path) -> Iterator[None]:
     except OSError as error:
         what = f"cannot write {printable(target)}: {error.strerror or error}"
         hint = "make room there, or choose another output folder"
+        if isinstance(error, FileExistsError | NotADirectoryError):
+            hint = "something of that name is in the way: choose another output folder"
         raise WinseedError(what, code=ExitCode.SPEC, hint=hint) from error
 
 

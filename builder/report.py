@@ -4,9 +4,9 @@ Nothing here can hold a secret: plans print theirs as `***`, and files that hold
 without a hash.
 """
 
-import dataclasses
 import json
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, assert_never
 
 from builder.disc import Content, SourceFile, compute_sha256
@@ -21,7 +21,7 @@ from builder.plan.model import (
 )
 from builder.rehearsal.model import Rehearsal, Verdict
 from builder.rehearsal.report import summary_line
-from builder.values import Bus, Firmware
+from builder.values import Bus, Delivery, Firmware
 
 if TYPE_CHECKING:
     from builder.build import Delivered
@@ -31,6 +31,7 @@ NEXT = (
     "upload, mount, start, press a key at the Windows CD's prompt; when Windows is up: "
     "eject all three CDs and delete this ISO"
 )
+ASSUMED_CHANNEL = "FT09"  # answer_templates/beliefs.toml
 SLOTS = {"windows": "ide2", "virtio": "ide0", "answer": "sata0"}
 
 
@@ -65,8 +66,12 @@ def _sha256(content: Content) -> str:
 
 
 def render_json(document: Mapping[str, Any]) -> bytes:
-    """JSON as all results print it: two blanks deep, UTF-8, a line end."""
-    return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
+    """JSON as all results print it: two blanks deep, UTF-8, a line end.
+
+    Bytes of a path that are not UTF-8 become JSON's own escapes of their surrogates.
+    """
+    text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    return text.encode("utf-8", "backslashreplace")
 
 
 def describe_image(plan: Plan) -> str:
@@ -91,6 +96,24 @@ def describe_key(plan: Plan) -> str:
             return "product key as given (***)"
         case _:
             assert_never(plan.key)
+
+
+def describe_channel(plan: Plan) -> str:
+    """The licensing channel, and whether it was read or is taken for granted."""
+    assumed = any(risk.id == ASSUMED_CHANNEL for risk in plan.risks)
+    return f"{plan.channel.value} media{' assumed' if assumed else ''}"
+
+
+def describe_deliveries(plan: Plan) -> str:
+    """The ways that the storage drivers really take: `$WinPEDriver$` needs drivers on the ISO."""
+    if plan.disk.bus is Bus.SATA:
+        return "none needed: Windows has the driver of a SATA disk"
+    ways = [
+        way.value
+        for way in plan.drivers.deliveries
+        if plan.drivers.carried or way is not Delivery.WINPE_DRIVER
+    ]
+    return ", ".join(ways) or "none"
 
 
 def describe_drivers(plan: Plan) -> str:
@@ -118,11 +141,25 @@ def describe_machine(plan: Plan) -> str:
     """The VM in Proxmox VE's own words."""
     machine = plan.machine
     firmware = "bios=ovmf" if plan.disk.layout is Firmware.UEFI else "bios=seabios"
+    if machine.secure_boot:
+        firmware += " efidisk0=efitype=4m,pre-enrolled-keys=1"
+    elif plan.disk.layout is Firmware.UEFI:
+        firmware += " efidisk0=efitype=4m"
+    tpm = " tpmstate0=version=v2.0" if machine.tpm else ""
     hardware = " scsihw=virtio-scsi-single" if plan.disk.bus is Bus.SCSI else ""
     return (
-        f"machine=q35 {firmware} ostype={machine.ostype} cpu={machine.cpu} cores={machine.cores} "
-        f"memory={machine.memory_mib}{hardware} agent={int(machine.agent)} serial0=socket "
-        f"boot=order={disk_slot(plan)};{SLOTS['windows']}"
+        f"machine=q35 {firmware}{tpm} ostype={machine.ostype} cpu={machine.cpu} "
+        f"cores={machine.cores} memory={machine.memory_mib}{hardware} "
+        f"agent={int(machine.agent)} serial0=socket boot=order={disk_slot(plan)};{SLOTS['windows']}"
+    )
+
+
+def describe_nics(plan: Plan) -> str:
+    """Every card in Proxmox VE's own words: addresses are given by MAC, so each must be right."""
+    return " ".join(
+        f"net{number}={nic.model}={nic.mac},bridge={nic.bridge}"
+        + (f",tag={nic.vlan}" if nic.vlan is not None else "")
+        for number, nic in enumerate(plan.nics)
     )
 
 
@@ -138,7 +175,7 @@ def plan_lines(plan: Plan) -> list[str]:
         ("guard", "powers off if the disk is not empty" if plan.disk.guard else "OFF: erases"),
         *[("data disk", _data_disk(disk)) for disk in plan.disk.data_disks],
         ("drivers", describe_drivers(plan)),
-        ("delivery", ", ".join(way.value for way in plan.drivers.deliveries)),
+        ("delivery", describe_deliveries(plan)),
         *[("nic", _nic(nic)) for nic in plan.nics],
         ("locale", f"{locale.ui_language}, {locale.input_locale}, {locale.time_zone}"),
         ("accounts", _accounts(plan)),
@@ -164,7 +201,8 @@ def _nic(nic: Any) -> str:
     addresses = ", ".join(nic.addresses) or "DHCP"
     via = f" via {', '.join(route.next_hop for route in nic.routes)}" if nic.routes else ""
     dns = f", DNS {', '.join(nic.dns)}" if nic.dns else ""
-    return f"{nic.model} {nic.mac} on {nic.bridge}: {addresses}{via}{dns}"
+    vlan = f" VLAN {nic.vlan}" if nic.vlan is not None else ""
+    return f"{nic.model} {nic.mac} on {nic.bridge}{vlan}: {addresses}{via}{dns}"
 
 
 def _accounts(plan: Plan) -> str:
@@ -215,6 +253,17 @@ def iso_document(delivered: "list[Delivered]") -> dict[str, Any]:
     }
 
 
+def dry_document(targets: Collection[tuple[Plan, Path]]) -> dict[str, Any]:
+    """The result of `winseed iso --dry-run --json`."""
+    return {
+        "version": VERSION,
+        "would_write": [
+            {"host": plan.host, "iso": str(target), "fingerprint": plan.fingerprint}
+            for plan, target in targets
+        ],
+    }
+
+
 def _counts(rehearsal: Rehearsal | None) -> dict[str, int] | None:
     if rehearsal is None:
         return None
@@ -227,10 +276,19 @@ def iso_lines(delivered: "list[Delivered]") -> list[str]:
         return _one_iso(delivered[0])
     rows = [
         f"{item.iso}  {item.size / 1e6:.1f} MB  {item.plan.release_name} "
-        f"{item.plan.edition.value}  password: {item.password or 'as given'}"
+        f"{item.plan.edition.value}{'' if item.plan.verified else ' (unverified)'}  "
+        f"password: {item.password or 'as given'}"
         for item in delivered
     ]
-    return [*rows, f"{len(delivered)} answer ISOs; `winseed plan --host NAME` shows each VM"]
+    slots = (
+        f"{SLOTS['windows']} Windows ISO, {SLOTS['virtio']} virtio-win ISO, "
+        f"{SLOTS['answer']} the answer ISO; the install disk empty and the only disk"
+    )
+    return [
+        *rows,
+        f"{len(delivered)} answer ISOs; `winseed plan --host NAME` shows each VM",
+        *(f"{name:<9}{text}" for name, text in (("cds", slots), ("next", NEXT))),
+    ]
 
 
 def _cds(plan: Plan) -> str:
@@ -240,21 +298,31 @@ def _cds(plan: Plan) -> str:
     )
 
 
+def _password_duty(plan: Plan) -> str:
+    if not plan.administrator.expires:
+        return ""
+    remote = plan.remote.winrm or plan.remote.rdp or plan.remote.ssh
+    # with NLA the logon comes before there is a screen to change the password on
+    where = ", at the console: a remote logon may refuse it until then" if remote else ""
+    return f"; must be changed at first logon{where}"
+
+
 def _one_iso(item: "Delivered") -> list[str]:
     plan = item.plan
     password = (
         f"{item.password} (one-time, mode 0600)" if item.password else "Administrator as given"
     )
-    change = "; must be changed at first logon" if plan.administrator.expires else ""
+    change = _password_duty(plan)
     rows = [
         ("built", f"{item.iso} ({item.size / 1e6:.1f} MB, {item.files} files read back)"),
         (
             "windows",
-            f"{plan.release_name} {plan.sku.value} {plan.edition.value}, {describe_image(plan)}",
+            f"{plan.release_name} {plan.sku.value} {plan.edition.value}, {describe_channel(plan)}, "
+            f"{describe_image(plan)}",
         ),
         ("drivers", describe_drivers(plan)),
         ("password", f"{password}{change}"),
-        ("vm", f"{describe_machine(plan)} net0={plan.nics[0].mac}"),
+        ("vm", f"{describe_machine(plan)} {describe_nics(plan)}"),
         ("cds", _cds(plan)),
         ("next", NEXT),
     ]
@@ -264,48 +332,3 @@ def _one_iso(item: "Delivered") -> list[str]:
     walked = summary_line(item.rehearsal) if item.rehearsal else "not rehearsed"
     rows.append(("open", f"{walked}; {ids}: `winseed rehearse` and `winseed plan` tell each"))
     return [f"{name:<9}{text}" for name, text in rows]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Difference:
-    """One value that two plans do not share; "(none)" where a side has no such key."""
-
-    path: str
-    then: str
-    now: str
-
-
-# a drawn password changes these at every build; they say nothing about the host
-PASSING = frozenset({"nonce", "version"})
-
-
-def find_differences(then: Any, now: Any, path: str | None = None) -> list[Difference]:
-    """Every leaf in which two plan documents differ, in the order of the second."""
-    if isinstance(then, dict) and isinstance(now, dict):
-        keys = [*now, *(key for key in then if key not in now)]
-        return [
-            row
-            for key in keys
-            if path is not None or key not in PASSING
-            for row in find_differences(
-                then.get(key, ABSENT),
-                now.get(key, ABSENT),
-                key if path is None else f"{path}.{key}",
-            )
-        ]
-    if isinstance(then, list) and isinstance(now, list) and len(then) == len(now):
-        return [
-            row
-            for index, pair in enumerate(zip(then, now, strict=True))
-            for row in find_differences(*pair, f"{path or ''}[{index}]")
-        ]
-    if then == now:
-        return []
-    return [Difference(path=path or "", then=_shown(then), now=_shown(now))]
-
-
-ABSENT = "(none)"
-
-
-def _shown(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

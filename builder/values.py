@@ -96,6 +96,7 @@ KEY = re.compile(r"[BCDFGHJKMNPQRTVWXY2-9N]{5}(?:-[BCDFGHJKMNPQRTVWXY2-9N]{5}){4
 DNS_LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?", re.IGNORECASE)
 ACCOUNT_FORBIDDEN = '"/\\[]:;|=,+*?<>@'
 PASSWORD_LENGTH = 127
+COMPLEX_LENGTH, COMPLEX_KINDS = 6, 3
 
 
 class ComputerName(str):
@@ -183,6 +184,32 @@ def load_password(text: str) -> Secret:
     if not 0 < len(text.encode("utf-16-le")) <= 2 * PASSWORD_LENGTH:
         raise ValueError(f"a password has 1 to {PASSWORD_LENGTH} characters")
     return Secret(text)
+
+
+def find_weakness(password: str, account: str) -> str:
+    """Why a fresh Windows Server would refuse `password` for `account`, or "".
+
+    learn.microsoft.com, "Password must meet complexity requirements": on by default; Setup stops
+    and asks when a password does not.
+    """
+    if len(password) < COMPLEX_LENGTH:
+        return f"it has fewer than {COMPLEX_LENGTH} characters"
+    if len(account) > 2 and account.casefold() in password.casefold():
+        return f"it holds the account name {account}"
+    kinds = {_kind(sign) for sign in password}
+    if len(kinds) < COMPLEX_KINDS:
+        return "it needs three of: capitals, small letters, digits, signs, other letters"
+    return ""
+
+
+def _kind(sign: str) -> str:
+    if sign.isupper():
+        return "capital"
+    if sign.islower():
+        return "small"
+    if sign.isdecimal():
+        return "digit"
+    return "letter" if sign.isalpha() else "sign"
 
 
 def check_interface(text: str) -> str:

@@ -67,6 +67,7 @@ class Scene:
     content: Content = Content.EMPTY
     signer: Signer = Signer.WHQL
     folder: str = "2k22"
+    disc_release: str = ""
     answer_files: frozenset[str] = frozenset({"setup/errorhandler.cmd", "scripts/agent.cmd"})
     answer_shown: frozenset[str] | None = None
     scripts: tuple[tuple[str, str], ...] = ()
@@ -118,6 +119,7 @@ class Scene:
             kind=DiscKind.VIRTIO,
             files=frozenset({"guest-agent/qemu-ga-x86_64.msi", *(one.path for one in drivers)}),
             drivers=drivers,
+            release=self.disc_release,
         )
 
     def steps(self) -> dict[str, list[tuple[str, str]]]:

@@ -45,7 +45,7 @@ def command(
     """
     from builder.build import Shelf
     from builder.fleet import Job, deliver_fleet, usable_cores
-    from builder.report import iso_document, iso_lines, render_json
+    from builder.report import dry_document, iso_document, iso_lines, render_json
 
     console = make_console(quiet=not verbose)
     epoch = source_date_epoch(DEFAULT_EPOCH)
@@ -56,7 +56,14 @@ def command(
         Job(plan, target, windows)
         for (plan, target), windows in zip(_targets(plans, output), facts, strict=True)
     ]
+    for job in jobs:
+        _refuse_foreign(job.target)
     if dry_run:
+        if as_json:
+            click.echo(
+                render_json(dry_document([(job.plan, job.target) for job in jobs])), nl=False
+            )
+            return
         for job in jobs:
             click.echo(f"would write {job.target}: {job.plan.release_name}, {job.plan.fingerprint}")
         return
@@ -73,6 +80,22 @@ def command(
     failed += [error for item in delivered if (error := _stopped(item))]
     if failed:
         raise _combined(failed, len(jobs))
+
+
+def _refuse_foreign(target: Path) -> None:
+    """An ISO is only ever replaced by its own kind: `-o windows.iso` must not cost the media."""
+    from builder.manifest import inspect_manifest
+
+    if not target.is_file() or target.stat().st_size == 0:
+        return  # a folder in its place is told when it is written
+    try:
+        inspect_manifest(target)
+    except WinseedError:
+        raise WinseedError(
+            f"{target} exists and is no answer ISO of winseed: it is not overwritten",
+            code=ExitCode.UNSAFE,
+            hint="choose another name with -o, or delete the file",
+        ) from None
 
 
 def _windows_facts(host: Any, shelf: Any) -> Any:

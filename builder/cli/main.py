@@ -26,6 +26,7 @@ VERBS = {
     "lint": "judge any answer file, ISO or folder",
     "rehearse": "walk what Setup will do with these discs on this machine",
     "fetch": "download virtio-win.iso and check it",
+    "doctor": "check a cluster for what an installation needs",
     "schema": "print the JSON Schema of the spec, for editors",
 }
 

@@ -61,9 +61,10 @@ def _shelf() -> Any:
 
 
 def _print_difference(plans: list[Any], other: Path, *, as_json: bool) -> None:
+    from builder.difference import find_differences
     from builder.manifest import inspect_manifest
     from builder.plan.model import plan_document
-    from builder.report import VERSION, find_differences, render_json
+    from builder.report import VERSION, render_json
 
     if len(plans) != 1:
         raise WinseedError("--diff compares one host", code=ExitCode.SPEC, hint="choose it: --host")

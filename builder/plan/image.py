@@ -87,6 +87,9 @@ def choose_channel(
 ) -> tuple[Channel, str]:
     """The channel, and the sentence of the assumption it rests on ("" when it was read)."""
     if media is None:
+        if host.channel is None and host.product_key not in {"auto", "none"}:
+            # a key goes into the answer file, and evaluation images refuse every key
+            return Channel.VOLUME, "the channel is assumed to be volume: a product key was given"
         if host.channel is None:
             return (
                 Channel.EVALUATION,
@@ -126,7 +129,7 @@ def choose_key(
     if host.product_key == "none":
         return NoKey(reason="the spec says so")
     if host.product_key != "auto":
-        if channel is Channel.EVALUATION and (media is not None or host.channel is not None):
+        if channel is Channel.EVALUATION:
             raise WinseedError(
                 "evaluation media refuse a product key",
                 code=ExitCode.SPEC,

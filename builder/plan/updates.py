@@ -10,6 +10,7 @@ from typing import assert_never
 from builder.plan.model import PolicyValue, UpdatesPlan
 from builder.releases import Release
 from builder.spec.model import HostSpec, UpdatesSpec
+from builder.values import Edition
 
 NOTIFY, DOWNLOAD, SCHEDULE, NOTIFY_ALL = 2, 3, 4, 7
 ENABLE_SCRIPT = r"C:\ProgramData\winseed\enable-updates.ps1"
@@ -28,9 +29,13 @@ def make_updates(host: HostSpec, release: Release) -> UpdatesPlan:
         case "wsus":
             policies = _wsus(updates)
             duty = f"updates come from {updates.server}: approve them there"
+            if updates.install != "schedule":
+                duty += f"; {_by_hand(host)}"
         case "manual":
             policies = (_au("NoAutoUpdate", 0), _au("AUOptions", NOTIFY))
-            duty = "updates are announced, not installed: the administrator installs them"
+            core = host.edition is Edition.CORE
+            silence = "neither installed nor announced" if core else "announced, not installed"
+            duty = f"updates are {silence}: {_by_hand(host)}"
         case "auto":
             policies = (
                 *(_au("NoAutoUpdate", 0), _au("AUOptions", SCHEDULE)),
@@ -40,6 +45,13 @@ def make_updates(host: HostSpec, release: Release) -> UpdatesPlan:
         case _:
             assert_never(updates.mode)
     return UpdatesPlan(mode=updates.mode, policies=policies, scan=release.update_scan, duty=duty)
+
+
+def _by_hand(host: HostSpec) -> str:
+    """Who installs updates and when. Core shows no notifications at all: learn.microsoft.com,
+    "Patch a Server Core installation"."""
+    tool = " with sconfig" if host.edition is Edition.CORE else ""
+    return f"the administrator installs them{tool}, first before production use, then each month"
 
 
 def _wsus(updates: UpdatesSpec) -> tuple[PolicyValue, ...]:

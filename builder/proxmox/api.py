@@ -17,6 +17,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, TypeVar, assert_never
 from urllib.parse import quote, urlsplit
 
@@ -76,12 +77,8 @@ class Api:
     def __init__(
         self, connection: Connection, clock: Clock, *, timeout: tuple[float, float] = TIMEOUT
     ) -> None:
-        if isinstance(connection.trust, CaFile) and not connection.trust.path.is_file():
-            raise WinseedError(
-                f"there is no CA file {connection.trust.path}",
-                code=ExitCode.SPEC,
-                hint="copy /etc/pve/pve-root-ca.pem of a node there",
-            )
+        if isinstance(connection.trust, CaFile):
+            _check_ca(connection.trust.path)
         self.connection = connection
         self.clock = clock
         self._timeout = timeout
@@ -261,6 +258,18 @@ class _Body:
 
     def __iter__(self) -> Iterator[bytes]:
         return iter(self._chunks)
+
+
+def _check_ca(path: Path) -> None:
+    try:
+        ssl.create_default_context(cafile=path)
+    except OSError as error:  # SSLError as well
+        reason = getattr(error, "strerror", None) if not isinstance(error, ssl.SSLError) else None
+        raise WinseedError(
+            f"the CA file {path} cannot be used: {reason or 'it holds no certificate'}",
+            code=ExitCode.SPEC,
+            hint="copy /etc/pve/pve-root-ca.pem of a node there",
+        ) from None
 
 
 def _tell_in_full(response: requests.Response, *_args: Any, **_options: Any) -> None:

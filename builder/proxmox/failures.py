@@ -28,7 +28,8 @@ class Trouble(enum.Enum):
     BUSY = "busy"  # a lock of the configuration or of a storage was not free in time
     CHANGED = "changed"  # somebody else changed the configuration: the digest does not fit
     NO_QUORUM = "no quorum"
-    AGENT = "agent"  # the guest agent does not answer, or the VM does not run
+    AGENT = "agent"  # the guest agent does not answer
+    STOPPED = "stopped"  # the VM does not run
     TASK = "task"  # a task was started and failed
     REFUSED = "refused"
     MALFORMED = "malformed"  # the answer is not what Proxmox VE documents
@@ -75,7 +76,8 @@ _TEXTS = (
     (Trouble.LOCKED, r"VM is locked|CT is locked"),
     (Trouble.BUSY, r"can't lock file .* got timeout|got lock (request )?timeout|cfs-lock .* error"),
     (Trouble.NO_QUORUM, r"no quorum"),
-    (Trouble.AGENT, r"guest agent is not running|No QEMU guest agent configured|VM \d+ is not run"),
+    (Trouble.AGENT, r"guest agent is not running|No QEMU guest agent configured"),
+    (Trouble.STOPPED, r"VM \d+ (is )?not running"),
     (
         Trouble.MISSING,
         r"Configuration file '.*' does not exist|no such (VM|task|cluster node)|unable to find conf"

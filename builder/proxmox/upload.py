@@ -81,7 +81,9 @@ def upload_iso(api: Api, upload: Upload, *, progress: Progress | None = None) ->
     there = _find(api, upload) is not None
     for again in (True, False):
         try:
-            wait_for_task(api, _send(api, upload, progress or NoProgress()), timeout=COPY_TIME)
+            wait_for_task(
+                api, send_upload(api, upload, progress or NoProgress()), timeout=COPY_TIME
+            )
             return _find(api, upload) or _gone(upload)
         except PveError as error:
             found = None
@@ -96,7 +98,8 @@ def upload_iso(api: Api, upload: Upload, *, progress: Progress | None = None) ->
     raise AssertionError  # the second turn has returned or raised
 
 
-def _send(api: Api, upload: Upload, progress: Progress) -> Upid:
+def send_upload(api: Api, upload: Upload, progress: Progress) -> Upid:
+    """Send the file once; the task then checks its sum and copies it. Raises PveError."""
     boundary = f"winseed-{upload.sha256}"  # no file holds its own sum
     head, tail = render_frame(upload, boundary)
     route = ("nodes", upload.node, "storage", upload.storage, "upload")

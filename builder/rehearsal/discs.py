@@ -18,7 +18,7 @@ from builder.media.image import SECTOR, DiscFile, DiscImage, Namespace, inspect_
 from builder.media.inf import Inf, load_inf
 from builder.media.kinds import looks_like_virtio, looks_like_windows
 from builder.media.package import inspect_packages
-from builder.media.virtio import DriverFolder
+from builder.media.virtio import DriverFolder, inspect_virtio
 from builder.media.windows import WindowsMedia, inspect_windows
 from builder.rehearsal.answer_file import load_answer_file
 from builder.rehearsal.discovery import CUT_NAMES, IN_SOURCES, NAME
@@ -54,8 +54,16 @@ def inspect_disc_facts(path: Path) -> tuple[DiscImage, DiscFacts]:
         shown=shown,
         answers=answers,
         scripts=_scripts(image) if kind is not DiscKind.VIRTIO else {},
+        release=_virtio_release(image) if kind is DiscKind.VIRTIO else "",
     )
     return image, facts
+
+
+def _virtio_release(image: DiscImage) -> str:
+    try:
+        return inspect_virtio(image).release or ""
+    except WinseedError:
+        return ""  # repacked: its folders are not where virtio-win has them
 
 
 def windows_facts(image: DiscImage, media: WindowsMedia) -> DiscFacts:

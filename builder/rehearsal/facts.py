@@ -55,7 +55,8 @@ class DiscFacts:
     """A disc. `files` are case-folded paths; `shown` the root's names as Windows shows them.
 
     `answers` are the answer files at places where Setup looks; `scripts` the text of batch files.
-    `boots` holds `efi` and `bios`; `prompts` is None when nobody can tell.
+    `boots` holds `efi` and `bios`; `prompts` is None when nobody can tell. `release` is that of a
+    virtio-win disc, as its volume id tells it.
     """
 
     name: str
@@ -68,6 +69,7 @@ class DiscFacts:
     windows: WindowsMedia | None = None
     boots: frozenset[str] = frozenset()
     prompts: bool | None = None
+    release: str = ""
 
     @property
     def read(self) -> bool:
@@ -101,7 +103,10 @@ class DriveFacts:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Planned:
-    """What winseed's own manifest adds to what the discs show."""
+    """What winseed's own manifest adds to what the discs show.
+
+    `virtio_release` and `folder` (`2k22`) say where its drivers come from.
+    """
 
     fingerprint: str
     host: str
@@ -110,6 +115,8 @@ class Planned:
     guard: bool
     steps: tuple[str, ...]
     updates: str
+    virtio_release: str
+    folder: str
     expects_macs: tuple[str, ...]
 
 

@@ -26,14 +26,14 @@ UPDATE_SOURCE = (
 
 def rehearse_first_boot(facts: Facts, answer: AnswerFile) -> Stage:
     """What the VM is like when Setup has ended."""
-    texts = _texts(facts, answer)
+    texts = guest_texts(facts, answer)
     steps = [*_agent(facts, texts), *_first_boot(facts), *_updates(facts, texts)]
     steps += _logon(answer)
     steps += _errors(facts, texts)
     return Stage(key="first-boot", title="First boot", steps=tuple(steps))
 
 
-def _texts(facts: Facts, answer: AnswerFile) -> str:
+def guest_texts(facts: Facts, answer: AnswerFile) -> str:
     """Every command, and every batch file on the answer disc."""
     scripts = facts.answer_disc.scripts.values() if facts.answer_disc else ()
     return "\n".join((*(one.text for one in answer.commands), *scripts))
@@ -60,7 +60,10 @@ def _agent(facts: Facts, texts: str) -> Iterator[Step]:
             source=AGENT_SOURCE,
         )
         return
-    held = [disc.name for _, disc in facts.discs if _has_agent(disc.files)]
+    # winseed takes it from the disc it carries the drivers on
+    own = facts.answer_disc if facts.planned is not None else None
+    discs = sorted((disc for _, disc in facts.discs), key=lambda disc: disc is not own)
+    held = [disc.name for disc in discs if _has_agent(disc.files)]
     if held:
         yield passed("first-boot.agent", f"the guest agent is installed from {held[0]}")
     elif facts.unread or facts.planned is None:

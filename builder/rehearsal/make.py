@@ -4,6 +4,8 @@ firmware -> letters -> discovery -> answer file -> storage -> commands in Window
 partitions -> image -> drivers of the system -> specialize -> network -> clock -> first boot
 """
 
+import dataclasses
+
 from builder.answer.document import Broken
 from builder.devices import make_devices
 from builder.errors import ExitCode
@@ -13,9 +15,10 @@ from builder.rehearsal.commands import rehearse_commands
 from builder.rehearsal.discovery import IN_SOURCES, NAME, rehearse_discovery
 from builder.rehearsal.facts import Facts
 from builder.rehearsal.firmware import rehearse_firmware
-from builder.rehearsal.first_boot import rehearse_first_boot
+from builder.rehearsal.first_boot import guest_texts, rehearse_first_boot
 from builder.rehearsal.image import find_image, rehearse_image
 from builder.rehearsal.judged import rehearse_answer
+from builder.rehearsal.known_bad import known_bad_steps
 from builder.rehearsal.letters import (
     LetterModel,
     make_letter_map,
@@ -94,6 +97,14 @@ def _walk(
     drivers, rows = rehearse_devices(
         devices, (winpe, offline), model, target, unread=unread, steps_later=later
     )
+    warned = known_bad_steps(
+        facts,
+        devices,
+        (*winpe, *offline),
+        release=release.id if release else "",
+        texts=guest_texts(facts, answer),
+    )
+    drivers = dataclasses.replace(drivers, steps=(*drivers.steps, *warned))
     system = system_letters(facts)
     stages = (
         rehearse_firmware(facts, build),

@@ -61,7 +61,7 @@ def _virtio_disc(plan: Plan) -> DiscFacts:
     name = f"{plan.media.virtio_volume}.iso"
     files = [] if plan.drivers.agent is None else [plan.drivers.agent.path]
     if plan.drivers.carried:
-        return DiscFacts(name=name, kind=DiscKind.VIRTIO)
+        return DiscFacts(name=name, kind=DiscKind.VIRTIO, release=plan.drivers.virtio_release)
     ids = {
         driver.name: frozenset(one for pci in driver.pci for one in plain_ids(pci))
         for driver in known_drivers()
@@ -78,6 +78,7 @@ def _virtio_disc(plan: Plan) -> DiscFacts:
     return DiscFacts(
         name=name,
         kind=DiscKind.VIRTIO,
+        release=plan.drivers.virtio_release,
         files=frozenset(file.casefold() for file in files),
         drivers=drivers,
     )

@@ -46,6 +46,8 @@ def load_planned(document: Mapping[str, Any], *, fingerprint: str) -> Planned:
             guard=bool(document["disk"]["guard"]),
             steps=tuple(str(step["name"]) for step in document["steps"]),
             updates=str(document["updates"]["mode"]),
+            virtio_release=str(document["drivers"]["virtio_release"]),
+            folder=str(document["drivers"]["os"]),
             expects_macs=tuple(str(nic["mac"]) for nic in document["nics"]),
         )
     except (KeyError, TypeError, ValueError) as error:

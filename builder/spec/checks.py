@@ -164,6 +164,16 @@ def _data_disks(host: HostSpec, _release: Release) -> Iterator[Conflict]:
                 reads=("data_disk",),
                 what=f"{key} {value} is used by more than one disk",
             )
+    sizes = Counter(disk.size_gib for disk in host.data_disk)
+    for size in [size for size, count in sizes.items() if count > 1]:
+        if host.disk.bus is not Bus.SCSI:
+            yield Conflict(
+                key="data_disk",
+                reads=("data_disk", "disk.bus"),
+                what=f"two disks of {size} GiB cannot be told apart on {host.disk.bus.value}: only "
+                "SCSI shows Windows the slot",
+                hint='use disk.bus = "scsi", or give each disk a size of its own',
+            )
     for index, disk in enumerate(host.data_disk):
         yield from _data_disk(f"data_disk[{index}]", disk, host.disk.bus)
 

@@ -11,6 +11,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 API_PORT = 8006
+PATHS = frozenset({"", "/api2/json"})
 NODE = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?")
 STORAGE = re.compile(r"[a-zA-Z][a-zA-Z0-9_.-]*[a-zA-Z0-9]")
 POOL = re.compile(r"[A-Za-z0-9._-]+(?:/[A-Za-z0-9._-]+){0,2}")
@@ -19,7 +20,7 @@ LOWEST_VMID, HIGHEST_VMID = 100, 999_999_999
 
 
 def _api_url(text: str) -> str:
-    """`https://host:port`; the scheme and Proxmox VE's own port may be left out."""
+    """`https://host:port`; scheme and port may be left out, other tools' /api2/json is dropped."""
     given = text if "://" in text else f"https://{text}"
     example = "give the address of a node, as https://pve1.example.com:8006"
     if any(character.isspace() or not character.isprintable() for character in text):
@@ -28,7 +29,13 @@ def _api_url(text: str) -> str:
     port = url.port or API_PORT  # ValueError of its own for what is no port
     if url.scheme != "https":
         raise ValueError(f"Proxmox VE speaks https only; {example}")
-    if url.username or url.password or url.query or url.fragment or url.path not in {"", "/"}:
+    if (
+        url.username
+        or url.password
+        or url.query
+        or url.fragment
+        or url.path.rstrip("/") not in PATHS
+    ):
         raise ValueError(f"an address without user, path or query is expected; {example}")
     if not url.hostname or not url.hostname.isascii():
         raise ValueError(example)

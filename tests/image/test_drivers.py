@@ -11,6 +11,7 @@ from builder.devices import make_devices
 from builder.errors import ExitCode, WinseedError
 from builder.machine import make_machine
 from builder.match import Served, Unserved, match_devices
+from builder.media.image import inspect_image
 from builder.plan.drivers import choose_drivers, make_drivers, signature_risks
 from builder.releases import load_release
 from builder.spec.model import HostSpec
@@ -240,16 +241,26 @@ def test_a_storage_driver_without_a_signature_stops_it(tmp_path, kind):
 
 
 @pytest.mark.usefixtures("trusted")
-def test_one_changed_byte_stops_it(tmp_path):
-    tree = media.virtio_tree()
-    evil = bytearray(tree["NetKVM/2k22/amd64/netkvm.sys"][1])
-    evil[4711] ^= 1
-    path = make_disc(tmp_path / "v.iso", extra={"NetKVM/2k22/amd64/netkvm.sys": bytes(evil)})
+@pytest.mark.parametrize(
+    ("name", "at"),
+    [
+        ("vioscsi/2k22/amd64/vioscsi.inf", 3),  # in a remark: the INF says the same
+        ("NetKVM/2k22/amd64/netkvm.sys", 4711),
+        ("viorng/2k22/amd64/viorngum.dll", -1),
+        ("vioserial/2k22/amd64/vioser.cat", -5),
+        ("vioscsi/2k22/amd64/vioscsi.cat", 200),
+    ],
+)
+def test_one_changed_byte_stops_it(tmp_path, disc, name, at):
+    image = inspect_image(disc)
+    evil = bytearray(image.read(image.find(name)))
+    evil[at] ^= 1
+    path = make_disc(tmp_path / "v.iso", extra={name: bytes(evil)})
     with pytest.raises(WinseedError) as caught:
-        drivers(host(path))
-    (problem,) = caught.value.problems
-    assert problem.where == "NetKVM/2k22/amd64/netkvm.inf"
-    assert "do not belong together" in problem.what
+        drivers(host(path, machine={"rng": True}))
+    assert caught.value.code is ExitCode.MEDIA
+    where = {problem.where for problem in caught.value.problems}
+    assert {one.rpartition("/")[0] for one in where} == {name.rpartition("/")[0]}
 
 
 @pytest.mark.usefixtures("trusted")

@@ -75,6 +75,19 @@ def test_an_iso_that_exists_tells_its_own_machine(capsys, discs, trusted, tmp_pa
     assert found["counts"]["stop"] == 0 or "firmware.windows" in steps(found)
     assert steps(found)["storage.disk"][2] == ["FT01", "FT02", "FT03"]
     assert steps(found)["partitions.wipe"][2] == ["FT04"]
+    # the agent is carried, and the virtio-win CD holds one as well
+    assert steps(found)["first-boot.agent"][1].endswith(f"from {iso.name}")
+
+
+def test_a_bad_release_is_told_by_the_disc_it_was_carried_from(capsys, discs, trusted, tmp_path):
+    bad, good = tmp_path / "bad.iso", tmp_path / "good.iso"
+    old, new = discs["virtio-0.1.285"], discs["virtio"]
+    assert winseed(capsys, "iso", "--virtio-iso", old, "-o", bad).code == 0
+    found = document(capsys, "--answer-iso", bad, "--virtio-iso", new)
+    assert steps(found)["devices.known-bad"][1].startswith("KB")
+    assert winseed(capsys, "iso", "--virtio-iso", new, "-o", good).code == 0
+    found = document(capsys, "--answer-iso", good, "--virtio-iso", old)
+    assert "devices.known-bad" not in steps(found)
 
 
 def test_our_own_disc_on_another_machine(capsys, discs, trusted, tmp_path):

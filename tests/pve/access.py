@@ -87,9 +87,7 @@ class Access:
                     found |= account.entries.get(f"/pool/{pool}", frozenset())
         return found
 
-    def allows(
-        self, name: str, path: str, wanted: Iterable[str], *, any_of: bool = False
-    ) -> bool:
+    def allows(self, name: str, path: str, wanted: Iterable[str], *, any_of: bool = False) -> bool:
         """Whether all (or any) of the privileges are there."""
         held = self.effective(name, path)
         return any(item in held for item in wanted) if any_of else held.issuperset(wanted)

@@ -1,6 +1,6 @@
 """A certificate authority of the test run and the certificates of its nodes."""
 
-import datetime
+import datetime as dt
 import functools
 import ipaddress
 import tempfile
@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-START = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
-END = datetime.datetime(2090, 1, 1, tzinfo=datetime.UTC)
+START = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
+END = dt.datetime(2090, 1, 1, tzinfo=dt.UTC)
 
 
 def _name(text: str) -> x509.Name:

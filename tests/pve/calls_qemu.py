@@ -4,7 +4,8 @@ import secrets
 from typing import TYPE_CHECKING, Any
 
 from tests.pve.calls import Asked, answers
-from tests.pve.state import DRIVE, Died, Vm
+from tests.pve.console import Session
+from tests.pve.state import DRIVE, Died, PveError, Vm
 
 if TYPE_CHECKING:
     from tests.pve.cluster import FakeCluster
@@ -98,18 +99,31 @@ def _block(vm: Vm, key: str) -> dict[str, Any]:
 
 @answers("POST /nodes/{node}/qemu/{vmid}/vncproxy", "POST /nodes/{node}/qemu/{vmid}/termproxy")
 def console(asked: Asked) -> Any:
+    pve, vm = asked.pve, asked.vm
+    kind = "vnc" if asked.call.endswith("vncproxy") else "term"
+    if kind == "term" and vm.config.get(asked.text("serial", "serial0")) != "socket":
+        raise Died("unable to find a serial interface")
+    ticket = f"PVEVNC:{secrets.token_hex(8)}::{secrets.token_hex(16)}"
+    port = 5900 + len(pve.consoles) % 100
+    password = secrets.token_hex(4) if asked.flag("generate-password") else ticket[:8]
+    pve.consoles[ticket] = Session(
+        kind=kind,
+        user=asked.user,
+        vmid=vm.vmid,
+        ticket=ticket,
+        port=port,
+        password=password,
+    )
+    upid = pve.fork(asked, "vncproxy", str(vm.vmid), lambda task: task.say("starting proxy"))
+    row = {"user": asked.user, "ticket": ticket, "port": str(port), "upid": upid}
+    return {**row, "password": password} if asked.flag("generate-password") else row
+
+
+@answers("GET /nodes/{node}/qemu/{vmid}/vncwebsocket")
+def websocket(asked: Asked) -> Any:
+    session = asked.pve.consoles.get(asked.text("vncticket"))
     vm = asked.vm
-    serial = asked.text("serial")
-    if asked.call.endswith("termproxy") and serial and vm.config.get(serial) != "socket":
-        raise Died(f"serial interface '{serial}' is not configured")
-    kind = "vncproxy"
-    upid = asked.pve.fork(asked, kind, str(vm.vmid), lambda task: task.say("starting proxy"))
-    row: dict[str, Any] = {
-        "user": asked.user,
-        "ticket": f"PVEVNC:{secrets.token_hex(8)}",
-        "port": "5900",
-        "upid": upid,
-    }
-    if asked.flag("generate-password"):
-        row["password"] = secrets.token_hex(4)
-    return row
+    fits = session and (session.user, session.vmid) == (asked.user, vm.vmid)
+    if not session or not fits or session.port != asked.number("port"):
+        raise PveError(401, "permission denied - invalid PVEVNC ticket")
+    return {"port": str(session.port)}

@@ -125,11 +125,10 @@ def volume_attributes(asked: Asked) -> Any:
 @answers("DELETE /nodes/{node}/storage/{storage}/content/{volume}")
 def delete_volume(asked: Asked) -> Any:
     storage, volume = _volume(asked)
-    if volume.kind == "images":
+    if volume.kind == "backup" and volume.vmid is not None:
         asked.check(f"/storage/{storage.name}", "Datastore.AllocateSpace")
-        if volume.vmid is not None:
-            asked.check(f"/vms/{volume.vmid}", "VM.Config.Disk")
-    else:
+        asked.check(f"/vms/{volume.vmid}", "VM.Backup")
+    else:  # a disk image too: Content.pm asks for no lesser right
         asked.check(f"/storage/{storage.name}", "Datastore.Allocate")
 
     def work(task: Task) -> None:
@@ -139,7 +138,8 @@ def delete_volume(asked: Asked) -> Any:
         storage.on(asked.node).pop(volume.volid, None)
         task.say(f"Removed volume '{volume.volid}'")
 
-    upid = asked.pve.fork(asked, "imgdel", f"{volume.volid}@{storage.name}", work)
+    about = storage.name if volume.vmid is None else f"{volume.vmid}@{storage.name}"
+    upid = asked.pve.fork(asked, "imgdel", about, work)
     return asked.pve.wait_for(upid, asked.number("delay")) if "delay" in asked.params else upid
 
 
@@ -171,7 +171,7 @@ def upload(asked: Asked) -> Any:
 def _import(asked: Asked, task: Task, storage: Storage, sent: Uploaded, volid: str) -> None:
     wanted = asked.text("checksum").lower()
     if sent.lost:
-        raise Died("scp: stat local \"/var/tmp/pveupload-0\": No such file or directory")
+        raise Died('scp: stat local "/var/tmp/pveupload-0": No such file or directory')
     if "checksum-algorithm" in asked.params and sent.digest.lower() != wanted:
         raise Died(f"checksum mismatch: got '{sent.digest}' != expect '{wanted}'")
     task.say(f"target node: {asked.node}")

@@ -6,7 +6,6 @@ default. Nothing here sleeps: what a real host would wait is added up in `pve.de
 """
 
 import contextlib
-import secrets
 import threading
 import time
 from collections import Counter
@@ -14,16 +13,22 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tests.pve import calls_cluster, calls_config, calls_ha, calls_qemu, calls_storage  # noqa: F401
-from tests.pve.access import Access, Privileges
+from tests.pve import (  # noqa: F401 - they register the calls they answer
+    calls_agent,
+    calls_cluster,
+    calls_config,
+    calls_ha,
+    calls_power,
+    calls_qemu,
+    calls_snapshot,
+    calls_storage,
+)
+from tests.pve.access import Privileges
 from tests.pve.authority import the_authority
-from tests.pve.calls import Asked
-from tests.pve.faults import Faults
-from tests.pve.guest import Guest, SilentGuest
-from tests.pve.schema import Value, load_schema
+from tests.pve.engine import Engine
+from tests.pve.schema import Value
 from tests.pve.server import Front, serve
-from tests.pve.state import GIB, Died, Node, PveError, Storage, Vm, Volume, make_uuid
-from tests.pve.tasks import Task, TaskList
+from tests.pve.state import GIB, Node, PveError, Storage, Vm, Volume, make_uuid
 
 ISO_CONTENT = frozenset({"iso", "vztmpl", "backup", "snippets"})
 
@@ -54,7 +59,7 @@ class Token:
         return {"Authorization": f"PVEAPIToken={self.user}!{self.name}={self.value}"}
 
 
-class FakeCluster:
+class FakeCluster(Engine):
     """Nodes, storages, VMs, accounts and faults; `guard` protects them all."""
 
     def __init__(
@@ -64,20 +69,8 @@ class FakeCluster:
         nodes: tuple[str, ...] = ("pve1",),
         clock: Callable[[], float] = time.monotonic,
     ):
-        self.release = release
-        self.schema = load_schema(release)
-        self.clock = clock
-        self.access = Access(self.schema.privileges)
-        self.access.add_user("root@pam", {}, password=secrets.token_hex(8))
-        self.faults = Faults()
-        self.tasks = TaskList(clock)
-        self.vms: dict[int, Vm] = {}
-        self.guests: dict[int, Guest] = {}
-        self.make_guest: Callable[[Vm], Guest] = SilentGuest
-        self.quorate = True
-        self.guard = threading.RLock()
+        super().__init__(release=release, clock=clock)
         self.requests: list[Recorded] = []
-        self.delays: Counter[str] = Counter()
         self.in_flight: Counter[tuple[str, str]] = Counter()
         self.peak: dict[tuple[str, str], int] = {}
         self.idle_seconds = 5.0
@@ -104,9 +97,7 @@ class FakeCluster:
 
     def __exit__(self, *_: object) -> None:
         for front in self._fronts:
-            front.shutdown()
-            front.close_connections()
-            front.server_close()
+            front.stop()
         if self.failures:
             raise AssertionError("the fake itself failed:\n" + "\n".join(self.failures))
 
@@ -227,52 +218,12 @@ class FakeCluster:
         if node != contacted and not self.nodes[node].online:
             raise PveError(595, "No route to host")
 
-    def check_quorum(self) -> None:
-        if not self.quorate:
-            raise Died("cluster not ready - no quorum?")
-
     def may_see(self, user: str, vmid: int) -> bool:
         return self.access.allows(user, f"/vms/{vmid}", ["VM.Audit"])
 
     def vm_summary(self, vm: Vm) -> dict[str, Any]:
         """The fields that lists and status/current share."""
         return calls_qemu.summary(self, vm)
-
-    def fork(
-        self,
-        asked: Asked,
-        kind: str,
-        about: str,
-        work: Callable[[Task], None],
-        *,
-        node: str = "",
-        storages: frozenset[str] = frozenset(),
-    ) -> str:
-        """Starts a task; its UPID."""
-        task = self.tasks.make(node or asked.node, kind, about, asked.user, work)
-        task.storages = storages
-        self.faults.prepare(task)
-        return self.tasks.start(task)
-
-    def wait_for(self, upid: str, seconds: int) -> str | None:
-        """None when a task ends in that time, else its UPID; Died when it failed."""
-        task = next(task for task in self.tasks if task.upid == upid)
-        if task.exitstatus is None and task.ends - self.clock() <= seconds:
-            task.run()
-        if task.exitstatus is None:
-            return upid
-        if task.exitstatus != "OK" and not task.exitstatus.startswith("WARNINGS"):
-            raise Died(task.exitstatus)
-        return None
-
-    def advance_tasks(self) -> None:
-        """Finishes what is due; guests move on too."""
-        self.tasks.run_due()
-        for guest in list(self.guests.values()):
-            guest.advance(self.clock())
-
-    def delay(self, seconds: float, why: str) -> None:
-        self.delays[why] += int(seconds)
 
     def record(self, **seen: Any) -> None:
         with self._counting:

@@ -11,11 +11,11 @@ from tests.pve.tasks import Task
 Moment = Literal["before", "after"]
 
 
-class Dropped(Exception):
+class Dropped(Exception):  # noqa: N818 - an event
     """The connection closes without an answer."""
 
 
-class Stalled(Exception):
+class Stalled(Exception):  # noqa: N818 - an event
     """No answer comes for so many seconds, then the connection closes."""
 
     def __init__(self, seconds: float):

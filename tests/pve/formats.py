@@ -12,7 +12,7 @@ from typing import Any
 Check = Callable[[str], None]
 
 
-class Refused(Exception):
+class Refused(Exception):  # noqa: N818 - the word of the field
     """A format check failed; the text is the one that Proxmox VE answers, without its newline."""
 
 
@@ -117,9 +117,7 @@ def make_checks(
     return checks
 
 
-def check_cpu(
-    value: Mapping[str, str], *, models: Collection[str], flags: Collection[str]
-) -> None:
+def check_cpu(value: Mapping[str, str], *, models: Collection[str], flags: Collection[str]) -> None:
     """The validator behind `pve-vm-cpu-conf` (CPUConfig.pm): known model, known flags."""
     model = value.get("cputype")
     if not model:

@@ -1,5 +1,6 @@
 """What runs inside a VM, as far as the host sees it."""
 
+import queue
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,8 @@ class Finished:
     exitcode: int = 0
     out: bytes = b""
     err: bytes = b""
+    seconds: float = 0.0
+    collected: bool = False
 
 
 class Guest:
@@ -20,7 +23,9 @@ class Guest:
 
     def __init__(self, vm: Vm):
         self.vm = vm
-        self.agent = False
+        self.agent = False  # whether the agent answers
+        self.listeners: list[queue.Queue[bytes]] = []
+        self.off = False  # set to switch the VM off from inside
 
     def power_on(self, now: float) -> None:
         """QEMU has started or was reset."""
@@ -31,13 +36,24 @@ class Guest:
     def press(self, key: str) -> None:
         """A key arrived."""
 
+    def write_serial(self, text: str) -> None:
+        """Puts text on the first serial port, lost when nobody listens."""
+        for listener in self.listeners:
+            listener.put(text.encode())
+
+    def screen(self) -> tuple[int, int, bytes]:
+        """Width, height and pixels of four bytes: blue, green, red, nothing."""
+        return 64, 48, bytes((0xD4, 0x78, 0x00, 0x00)) * (64 * 48)
+
     def shut_down(self) -> bool:
         """Whether the guest obeys a request to switch off."""
         return self.agent
 
     def execute(self, command: list[str], stdin: bytes) -> Finished:
         """Runs a program; Died with the agent's words when it cannot."""
-        raise Died("Guest agent command failed, error was 'Failed to execute child process'")
+        # GLib quotes the program with U+201C: too wide for a status line, the host answers 596
+        text = f"Failed to execute child process \u201c{command[0]}\u201d (No such file)"
+        raise Died(f"Agent error: Guest agent command failed, error was '{text}'")
 
     def read_file(self, path: str) -> bytes:
         raise Died(f"can't open file '{path}': No such file or directory")

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.pve.calls import Uploaded, answer
+from tests.pve.console import accept_key, serve_console
 from tests.pve.faults import Dropped, Stalled
 from tests.pve.schema import Value
 from tests.pve.state import PveError
@@ -29,6 +30,10 @@ PREFIX = "/api2/json"
 POST_LIMIT = 512 * 1024
 UPLOAD = re.compile(r"/nodes/[^/]+/storage/[^/]+/upload")
 FORM = "application/x-www-form-urlencoded"
+
+
+class FrontError(PveError):
+    """Said by pveproxy itself: the body is the reason as plain text, not JSON."""
 
 
 class Front(ThreadingHTTPServer):
@@ -45,6 +50,25 @@ class Front(ThreadingHTTPServer):
         self.context.load_cert_chain(pem)
         self.open: set[socket.socket] = set()
         super().__init__(address, Exchange)
+
+    def accept(self) -> None:
+        """Takes connections until the listening socket is shut down."""
+        while True:
+            try:
+                request, address = self.socket.accept()
+            except OSError:
+                return
+            if self.verify_request(request, address):
+                self.process_request(request, address)
+            else:
+                self.shutdown_request(request)
+
+    def stop(self) -> None:
+        """Ends the listener and every connection."""
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
+        self.close_connections()
+        self.server_close()
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         return self.pve.nodes[self.node].online  # a dead node's port: closed at once
@@ -66,19 +90,20 @@ class Exchange(BaseHTTPRequestHandler):
     sys_version = ""
     disable_nagle_algorithm = True
     server: Front
+    request: ssl.SSLSocket
 
     def setup(self) -> None:
-        self.plain = self.request
-        self.server.open.add(self.plain)
+        self.request.settimeout(self.server.pve.idle_seconds)
+        self.request = self.server.context.wrap_socket(
+            self.request, server_side=True, do_handshake_on_connect=False
+        )
+        self.server.open.add(self.request)
         try:
-            self.request.settimeout(self.server.pve.idle_seconds)
-            self.request = self.server.context.wrap_socket(self.request, server_side=True)
-            self.secured = True
-        except (OSError, ssl.SSLError):
+            self.request.do_handshake()
+        except OSError:
             self.secured = False  # the client refused the certificate, or spoke no TLS
             return
-        self.server.open.discard(self.plain)
-        self.server.open.add(self.request)
+        self.secured = True
         self.request.settimeout(60)
         super().setup()
 
@@ -89,10 +114,12 @@ class Exchange(BaseHTTPRequestHandler):
 
     def finish(self) -> None:
         self.server.open.discard(self.request)
-        self.server.open.discard(self.plain)
         if self.secured:
             with contextlib.suppress(OSError):
                 super().finish()
+        with contextlib.suppress(OSError):
+            self.request.shutdown(socket.SHUT_RDWR)
+        self.request.close()
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - name of the base class
         """Nothing: the cluster keeps its own list of requests."""
@@ -113,7 +140,7 @@ class Exchange(BaseHTTPRequestHandler):
         pve, started = self.server.pve, time.monotonic()
         url = urllib.parse.urlsplit(self.path)
         path = urllib.parse.unquote(url.path).removeprefix(PREFIX)
-        status = 0
+        status, self.body_taken = 0, False
         user: str | None = None
         params: dict[str, Value] = _decode(url.query)
         try:
@@ -126,6 +153,10 @@ class Exchange(BaseHTTPRequestHandler):
                 result = self._answer(user, path, params, upload)
             if fault:
                 fault.strike()
+            if url.path.endswith("/vncwebsocket") and self.headers.get("Upgrade") == "websocket":
+                status = 101
+                self._open_console(str(params["vncticket"]))
+                return
             status = 200
             self._respond(200, "OK", {"data": result})
         except PveError as error:
@@ -166,7 +197,7 @@ class Exchange(BaseHTTPRequestHandler):
 
     def _authenticate(self, path: str) -> str | None:
         if not self.path.startswith(PREFIX + "/"):
-            raise PveError(501, f"Method '{self.command} {self.path}' not implemented")
+            raise FrontError(501, f"Method '{self.command} {self.path}' not implemented")
         pve = self.server.pve
         authorization = self.headers.get("Authorization")
         cookie = re.search(r"PVEAuthCookie=([^;]+)", self.headers.get("Cookie", ""))
@@ -174,43 +205,42 @@ class Exchange(BaseHTTPRequestHandler):
         user = pve.access.who(authorization, ticket)
         if user is None and (authorization or ticket):
             pve.delay(3, "401")
-            raise PveError(401, "invalid token value!" if authorization else "invalid PVE ticket")
+            raise FrontError(401, "invalid token value!" if authorization else "invalid PVE ticket")
         if user is None and path != "/access/ticket":
-            raise PveError(401, "No ticket")
+            raise FrontError(401, "No ticket")
         if user and ticket and not authorization and self.command != "GET":
             guard = self.headers.get("CSRFPreventionToken")
             if guard != pve.access.guards[ticket]:
-                raise PveError(401, "Permission denied - invalid csrf token")
+                raise FrontError(401, "Permission denied - invalid csrf token")
         return user
 
     def _read_body(self, path: str, params: dict[str, Value]) -> Uploaded | None:
         length = int(self.headers.get("Content-Length") or 0)
+        self.body_taken = True
         if not length:
             return None
         if self.command not in {"PUT", "POST"}:
-            self.close_connection = True
-            raise PveError(501, f"Unexpected content for method '{self.command}'")
+            self._give_up(length)
+            raise FrontError(501, f"Unexpected content for method '{self.command}'")
         kind, _, rest = self.headers.get("Content-Type", FORM).partition(";")
         if self.command == "POST" and UPLOAD.fullmatch(path.removeprefix(PREFIX)):
             return self._read_upload(kind, rest, length, params)
         if length > POST_LIMIT:
-            self.close_connection = True
-            raise PveError(501, "for data too large")
+            self._give_up(length)
+            raise FrontError(501, "for data too large")
         if kind not in {FORM, "application/json"}:
-            self.close_connection = True
-            raise PveError(506, f"upload 'Content-Type '{kind}' not implemented")
+            self._give_up(length)
+            raise FrontError(506, f"upload 'Content-Type '{kind}' not implemented")
         body = self.rfile.read(length).decode("utf-8")
         params.update(_decode(body) if kind == FORM else _from_json(body))
         return None
 
-    def _read_upload(
-        self, kind: str, rest: str, length: int, params: dict[str, Value]
-    ) -> Uploaded:
+    def _read_upload(self, kind: str, rest: str, length: int, params: dict[str, Value]) -> Uploaded:
         pve = self.server.pve
         boundary = re.search(r"boundary\s*=\s*\"?([^\s;\"]+)", rest)
         self.close_connection = True  # never kept alive
         if kind != "multipart/form-data" or not boundary:
-            raise PveError(500, f"upload 'Content-Type '{kind}' not implemented")
+            raise FrontError(500, f"upload 'Content-Type '{kind}' not implemented")
         reader = UploadReader(boundary[1], length)
         self.request.settimeout(pve.idle_seconds)
         left = length
@@ -222,9 +252,9 @@ class Exchange(BaseHTTPRequestHandler):
                         raise ConnectionResetError
                     left -= len(chunk)
                     reader.feed(pve.mangle_upload(chunk))
-            except PveError:
-                self._drain(left)
-                raise
+            except PveError as error:
+                self._give_up(left)
+                raise FrontError(error.status, error.reason) from None
         params.update(reader.params)
         algorithm = reader.params.get("checksum-algorithm", "sha256")
         lost = pve.upload_answer_seconds > pve.idle_seconds
@@ -243,28 +273,50 @@ class Exchange(BaseHTTPRequestHandler):
             raise Dropped
         return sent
 
-    def _drain(self, left: int) -> None:
-        """Takes a little more, so that the answer is read before the connection is reset."""
+    def _give_up(self, left: int) -> None:
+        """Closes after the answer; takes a little more, or a reset may overtake the answer."""
+        self.close_connection = True
         with contextlib.suppress(OSError):
             while 0 < left < 1_000_000:
                 left -= len(self.rfile.read1(65536)) or left
 
-    def _refuse(self, error: PveError) -> None:
-        body: dict[str, Any] = {"data": None, "message": f"{error.reason}\n"}
-        if error.errors:
-            body["errors"] = error.errors
-        reason = error.reason.splitlines()[0] if error.reason else ""
-        try:
-            reason.encode("latin-1")
-        except UnicodeEncodeError:
-            self._respond(596, "Broken pipe", {"data": None})
-            return
-        self._respond(error.status, reason, body)
+    def _open_console(self, ticket: str) -> None:
+        key = self.headers.get("Sec-WebSocket-Key")
+        if not key or self.headers.get("Sec-WebSocket-Version") != "13":
+            raise FrontError(500, "unsupported websocket-version")
+        self.close_connection = True
+        self.send_response(101, "Switching Protocols")
+        self.send_header("Upgrade", "websocket")
+        self.send_header("Connection", "upgrade")
+        self.send_header("Sec-WebSocket-Accept", accept_key(key))
+        if protocol := self.headers.get("Sec-WebSocket-Protocol"):
+            self.send_header("Sec-WebSocket-Protocol", protocol)
+        self.end_headers()
+        serve_console(self.server.pve, self.server.pve.consoles[ticket], self.request)
 
-    def _respond(self, status: int, reason: str, body: dict[str, Any]) -> None:
-        content = json.dumps(body).encode()
+    def _refuse(self, error: PveError) -> None:
+        if not self.body_taken:
+            self._give_up(int(self.headers.get("Content-Length") or 0))
+        self.close_connection = True  # AnyEvent.pm response: no keep-alive from 400 on
+        reason = error.reason.split("\n")[0]
+        if "\r" in reason:  # the reason's second line would become a header
+            self._respond(400, "Bad Request", "")
+        elif any(ord(letter) > 255 for letter in reason):
+            self._respond(596, "Broken pipe", "")
+        elif isinstance(error, FrontError):
+            self._respond(error.status, reason, error.reason)
+        else:
+            body: dict[str, Any] = {"data": None, "message": f"{error.reason}\n"}
+            if error.errors:
+                body["errors"] = error.errors
+            self._respond(error.status, reason, body)
+
+    def _respond(self, status: int, reason: str, body: dict[str, Any] | str) -> None:
+        plain = isinstance(body, str)
+        content = body.encode() if isinstance(body, str) else json.dumps(body).encode()
         self.send_response(status, reason)
-        self.send_header("Content-Type", "application/json;charset=UTF-8")
+        if not plain:
+            self.send_header("Content-Type", "application/json;charset=UTF-8")
         self.send_header("Content-Length", str(len(content)))
         self.send_header("Cache-Control", "max-age=0")
         if self.close_connection:
@@ -299,10 +351,7 @@ def _text(value: Any) -> Value:
 
 
 def serve(front: Front) -> threading.Thread:
-    """Starts the thread that accepts connections."""
-    thread = threading.Thread(
-        target=front.serve_forever, kwargs={"poll_interval": 0.02}, name=f"pve-{front.node}"
-    )
-    thread.daemon = True
+    """Starts the thread that accepts connections; `stop` ends it without a poll's delay."""
+    thread = threading.Thread(target=front.accept, name=f"pve-{front.node}", daemon=True)
     thread.start()
     return thread

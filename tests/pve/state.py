@@ -20,7 +20,7 @@ class PveError(Exception):
         self.errors = errors
 
 
-class Died(PveError):
+class Died(PveError):  # noqa: N818 - Perl's word
     """A plain `die` of the Perl code: 500 with its text."""
 
     def __init__(self, text: str):
@@ -40,6 +40,8 @@ class Volume:
     content: bytes | None = None
     sha256: str = ""
     written: bool = False  # a guest wrote to it: no longer an empty disk
+    stage: str = ""  # how far Windows on it has come
+    wiped: bool = False  # Setup ran while it was attached and held something
 
 
 @dataclass(kw_only=True)
@@ -99,7 +101,7 @@ class Snapshot:
     taken: int
     parent: str = ""
     description: str = ""
-    volumes: dict[str, bytes | None] = field(default_factory=dict)
+    written: dict[str, bool] = field(default_factory=dict)
 
 
 @dataclass(kw_only=True)
@@ -114,7 +116,6 @@ class Vm:
     snapshots: dict[str, Snapshot] = field(default_factory=dict)
     running: bool = False
     started: float = 0.0
-    live: dict[str, str] = field(default_factory=dict)  # drives, boot, agent QEMU runs with
     read_bytes: dict[str, int] = field(default_factory=dict)
     written_bytes: dict[str, int] = field(default_factory=dict)
     ha_state: str | None = None

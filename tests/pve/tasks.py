@@ -16,7 +16,7 @@ UPID = re.compile(
 )
 
 
-class WorkerDied(Exception):
+class WorkerDied(Exception):  # noqa: N818 - an event
     """The worker process was killed at this point; nothing after it happens."""
 
 
@@ -77,6 +77,7 @@ class TaskList:
     def __init__(self, clock: Callable[[], float]):
         self._clock = clock
         self._by_upid: dict[str, Task] = {}
+        self._open: dict[str, Task] = {}
         self.seconds: dict[str, float] = {}
         self.peak: dict[tuple[str, str], int] = {}
 
@@ -85,11 +86,16 @@ class TaskList:
 
     def start(self, task: Task) -> str:
         """Registers the task and runs it when it takes no time."""
-        self._by_upid[task.upid] = task
+        self._by_upid[task.upid] = self._open[task.upid] = task
         self._count(task)
         if task.ends <= task.started:
-            task.run()
+            self.finish(task)
         return task.upid
+
+    def finish(self, task: Task) -> None:
+        """Runs a task's work now, unless it was stopped before."""
+        if self._open.pop(task.upid, None) and task.exitstatus is None:
+            task.run()
 
     def make(
         self, node: str, kind: str, about: str, user: str, work: Callable[[Task], None]
@@ -111,23 +117,25 @@ class TaskList:
         )
 
     def _count(self, task: Task) -> None:
-        running = [t for t in self._by_upid.values() if t.exitstatus is None and t.kind == task.kind]
+        running = [other for other in self._open.values() if other.kind == task.kind]
         for place in (task.node, *task.storages):
-            here = sum(1 for t in running if place in {t.node, *t.storages})
+            here = sum(1 for other in running if place in {other.node, *other.storages})
             key = (task.kind, place)
             self.peak[key] = max(self.peak.get(key, 0), here)
 
     def run_due(self) -> None:
         """Finishes the tasks whose time has come, oldest first."""
         now = self._clock()
-        due = [t for t in self._by_upid.values() if t.exitstatus is None and t.ends <= now]
-        for task in sorted(due, key=lambda t: t.ends):
-            task.run()
+        due = [task for task in self._open.values() if task.ends <= now]
+        for task in sorted(due, key=lambda task: task.ends):
+            self.finish(task)
 
     def of_vm(self, vmid: int) -> Task | None:
         """The task that holds a VM's lock now."""
-        open_tasks = (t for t in self._by_upid.values() if t.exitstatus is None)
-        return next((t for t in open_tasks if t.about == str(vmid)), None)
+        return next((t for t in self._open.values() if t.about == str(vmid)), None)
+
+    def get(self, upid: str) -> Task:
+        return self._by_upid[upid]
 
     def find(self, upid: str, node: str) -> Task:
         """400 as the API answers for a task that the node does not know."""

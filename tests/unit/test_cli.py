@@ -154,7 +154,27 @@ def test_dry_run_writes_nothing(call, tmp_path):
     done = call("iso", "--dry-run", "-o", "elsewhere")
     assert (done.code, done.err) == (0, "")
     assert done.out.startswith("would write elsewhere/winsrv-2022-core.iso: Windows Server 2022, ")
+    document = json.loads(call("iso", "--dry-run", "--json", "-o", "x.iso").out)
+    assert (document["version"], document["would_write"][0]["iso"]) == (1, "x.iso")
     assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("options", [(), ("--dry-run",)])
+def test_only_an_answer_disc_is_overwritten(call, tmp_path, discs, options):
+    """`-o windows.iso` must not cost the media."""
+    for name, content in (("windows.iso", discs["virtio"].read_bytes()), ("x.iso", b"precious")):
+        (tmp_path / name).write_bytes(content)
+        text = error(call("iso", "-o", name, *options), ExitCode.UNSAFE)
+        assert f"{name} exists and is no answer ISO of winseed" in text
+        assert (tmp_path / name).read_bytes() == content
+    assert names(tmp_path) == ["windows.iso", "x.iso"]
+
+
+def test_an_answer_disc_is_replaced(call, tmp_path):
+    (tmp_path / "a.iso").touch()
+    for edition in ("core", "desktop"):
+        assert call("iso", "-o", "a.iso", "--edition", edition).code == 0
+    assert json.loads((tmp_path / "a.manifest.json").read_text())["plan"]["edition"] == "desktop"
 
 
 def test_output_is_a_folder_or_a_file(call, tmp_path):
@@ -178,7 +198,7 @@ def test_all_hosts(call, tmp_path):
     (tmp_path / "winseed.toml").write_text(TWO)
     done = call("iso", "--all")
     assert (done.code, done.err) == (0, "")
-    assert len(done.out.splitlines()) == 3
+    assert len(done.out.splitlines()) == 5
     isos = [name for name in names(tmp_path / "dist") if name.endswith(".iso")]
     assert isos == ["dc01-2022-core.iso", "dc02-2022-desktop.iso"]
     passwords = list((tmp_path / "dist").glob("*.password"))
@@ -312,6 +332,9 @@ def test_ways_of_giving_a_password_give_the_same_disc(tmp_path):
         (b"a\0b\n", "U+0000"),
         (b"\xff\n", "not text"),
         (b"x" * 200, "has 1 to 127"),
+        (b"aB1-x", "fewer than 6"),
+        (b"only-small-letters", "three of"),
+        (b"Xx1-administrator", "account name"),
         (None, "cannot read"),
     ],
 )
@@ -324,8 +347,9 @@ def test_passwords_that_cannot_be_used(call, tmp_path, content, what):
     assert not (tmp_path / "dist").exists()
 
 
-def test_an_offline_join_blob_that_is_no_text(call, tmp_path):
-    (tmp_path / "blob").write_bytes(b"\x00\xff" * 20)
+@pytest.mark.parametrize("content", [b"\x00\xff" * 20, b"", b"\n", b"not base64!", b"QUJDR"])
+def test_an_offline_join_blob_that_is_none(call, tmp_path, content):
+    (tmp_path / "blob").write_bytes(content)
     (tmp_path / "winseed.toml").write_text('defaults.offline_join_file = "blob"\n')
     error(call("iso", "--secrets-on-medium"), ExitCode.SPEC)
 
@@ -426,6 +450,20 @@ def test_inspect_an_answer_disc(call):
     assert document["version"] == 1
     assert document["discs"][0]["kind"] == "answer"
     assert document["discs"][0]["host"] == "winsrv"
+
+
+def test_a_name_that_is_not_utf_8(call, tmp_path, discs):
+    """Linux names are bytes: JSON must still be JSON, and name the same file."""
+    name = os.fsdecode(b"bad\xff.iso")
+    (tmp_path / name).write_bytes(discs["windows-2022-eval"].read_bytes())
+    done = call("inspect", "--json", name)
+    assert (done.code, done.err) == (0, "")
+    assert json.loads(done.out)["discs"][0]["path"] == name
+
+
+def test_a_file_in_the_way_of_a_folder(call, tmp_path):
+    (tmp_path / "taken").touch()
+    assert "in the way" in error(call("iso", "-o", "taken/"), ExitCode.SPEC)
 
 
 def test_inspect_what_is_not_there(call):

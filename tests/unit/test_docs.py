@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -279,3 +280,21 @@ def test_defaults_of_the_starter_are_those_of_the_program():
     for line, key, head in commented():
         if head is None and key not in examples:
             assert load(uncommented({line})).hosts == (plain,), key
+
+
+@pytest.mark.parametrize(("arguments", "named"), [([], False), (["HOST=dc01"], True)])
+def test_make_takes_no_host_from_the_shell(checkout, arguments, named):
+    """tcsh exports HOST: the server would be called like the machine it is built on."""
+    make = shutil.which("make")
+    if make is None:
+        pytest.skip("make is missing: apt install make")
+    done = subprocess.run(
+        [make, "-n", "iso", *arguments],
+        cwd=checkout,
+        env=clean_environment() | {"HOST": "workstation"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "workstation" not in done.stdout
+    assert ('--host "dc01"' in done.stdout) is named

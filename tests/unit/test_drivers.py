@@ -134,9 +134,9 @@ def bad(virtio, release="2022", **keys):
         ("0.1.302", "2025", {}, set()),
         ("0.1.285", "2025", {"drivers": ("smbus",)}, {"KB09"}),
         ("0.1.285", "2022", {"drivers": ("smbus", "sriov")}, {"KB10"}),
-        ("0.1.208", "2016", {"installers": ("guest-tools",)}, {"KB17", "KB20"}),
+        ("0.1.208", "2016", {"installers": ("guest-tools",)}, {"KB17"}),
         ("0.1.271", "2012r2", {"installers": ("virtio-win-gt",)}, {"KB18"}),
-        ("0.1.285", "2025", {"installers": ("guest-tools",), "drivers": ()}, {"KB19", "KB20"}),
+        ("0.1.285", "2025", {"installers": ("guest-tools",), "drivers": ()}, {"KB19"}),
     ],
 )
 def test_known_bad(virtio, release, keys, expected):

@@ -102,7 +102,7 @@ def test_a_wrong_pass_is_told_once() -> None:
 
 def test_the_release_is_read_from_the_key() -> None:
     start, end = GOOD.index("<InstallFrom>"), GOOD.index("</InstallFrom>") + len("</InstallFrom>")
-    folder = ("D:\\vioscsi\\2k22", "D:\\vioscsi\\2k19")
+    folder = ("D:\\vioscsi\\2k22", "D:\\vioscsi\\2k25")
     assert "WS702" in rules((GOOD[start:end], ""), folder)
 
 

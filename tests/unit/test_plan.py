@@ -125,7 +125,7 @@ CHANNELS = [
     (None, "volume", "none", Channel.VOLUME, NoKey),
     (None, "retail", KEY, Channel.RETAIL, GivenKey),
     (None, "retail", "none", Channel.RETAIL, NoKey),
-    (None, None, KEY, Channel.EVALUATION, GivenKey),
+    (None, None, KEY, Channel.VOLUME, GivenKey),
     ("windows-2022-eval", None, "auto", Channel.EVALUATION, NoKey),
     ("windows-2022-eval", None, "none", Channel.EVALUATION, NoKey),
     ("windows-2022-eval", None, KEY, 2, "evaluation media refuse a product key"),
@@ -163,7 +163,31 @@ def test_channels_and_keys(media, name, channel, key, expected, kind):
         assert chosen.key == "VDYBN-27WPP-V4HQT-9VMD4-VMK7H"
 
 
+@pytest.mark.parametrize(
+    ("edition_id", "installation_type", "edition"),
+    [
+        ("ServerTurbine", "Server", "desktop"),
+        ("ServerTurbine", "Server Core", "core"),
+        ("ServerTurbineCor", "Server Core", "core"),
+    ],
+)
+def test_the_azure_edition_from_its_media(media, edition_id, installation_type, edition):
+    """EditionID as DISM and wiminfo list it; the key: KMS client keys, Azure Edition of 2022."""
+    facts = media("windows-2022-volume")
+    azure = dataclasses.replace(
+        facts.images[0], index=5, edition_id=edition_id, installation_type=installation_type
+    )
+    facts = dataclasses.replace(facts, images=(*facts.images, azure))
+    host = host_of(f'defaults.edition = "{edition}"').model_copy(update={"sku": Sku.AZURE})
+    release = load_release("2022")
+    assert chosen_image(host, release, facts).index == 5
+    channel, _ = choose_channel(host, release, facts)
+    assert choose_key(host, release, channel, facts).key == "NTBV8-9K7Q8-V27C6-M2BTV-KHMXV"
+
+
 def test_an_assumed_channel_is_a_risk(media):
+    key = host_of(f'defaults.product_key = "{KEY}"')
+    assert "volume: a product key" in choose_channel(key, load_release("2022"), None)[1]
     assert choose_channel(host_of(), load_release("2022"), media("windows-2022-none"))[1]
     assert not choose_channel(host_of(), load_release("2022"), media("windows-2022-volume"))[1]
 
@@ -236,6 +260,21 @@ def test_recovery_types():
         assert [part.type_id for part in plan.partitions if part.type_id] == [expected]
         active = [part.label for part in plan.partitions if part.active]
         assert active == (["System"] if layout == "bios" else [])
+
+
+@pytest.mark.parametrize("bus", ["scsi", "virtio", "sata"])
+def test_disks_that_the_first_boot_could_not_tell_apart(bus):
+    """data-disks.ps1 knows a slot from the LUN, which only a SCSI disk has; else by the size."""
+    disk = '{{letter = "{}", slot = {}, size_gib = 10}}'
+    disks = f"[{disk.format('D', 2)}, {disk.format('E', 3)}]"
+    text = f'[[host]]\nname = "a1"\ndisk.bus = "{bus}"\ndata_disk = {disks}\n'
+    if bus == "scsi":
+        assert host_of(text)
+        return
+    with pytest.raises(WinseedError) as caught:
+        host_of(text)
+    assert [problem.where for problem in caught.value.problems] == ["host[0].data_disk"]
+    assert "cannot be told apart" in caught.value.problems[0].what
 
 
 # Updates

@@ -9,15 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builder.build import Delivered, Shelf, iso_name, plan_host
+from builder.difference import Difference, find_differences
 from builder.disc import InlineFile, SourceFile
 from builder.errors import WinseedError
 from builder.manifest import load_manifest
 from builder.media.image import Extent
 from builder.plan.make import Secrets
 from builder.report import (
-    Difference,
     describe_machine,
-    find_differences,
     iso_document,
     iso_lines,
     plan_lines,
@@ -117,11 +116,82 @@ def test_the_disabled_updates_name_who_must_turn_them_on():
     assert "enable-updates.ps1" in line
 
 
-def test_many_results_are_a_line_each():
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("", ["neither installed nor announced", "with sconfig", "before production use"]),
+        ("defaults.edition = 'desktop'", ["announced, not installed", "before production use"]),
+        (
+            "defaults.updates = {mode = 'wsus', server = 'http://w:8530'}",
+            ["approve them there", "the administrator installs them with sconfig"],
+        ),
+    ],
+)
+def test_updates_say_who_installs_them_and_when(text, parts):
+    """Server Core announces nothing: learn.microsoft.com, "Patch a Server Core installation"."""
+    (line,) = [line for line in iso_lines([delivered(text)]) if line.startswith("updates ")]
+    assert all(part in line for part in parts)
+
+
+def test_scheduled_updates_need_nobody():
+    text = "defaults.updates = {mode = 'wsus', server = 'http://w:8530', install = 'schedule'}"
+    (line,) = [line for line in iso_lines([delivered(text)]) if line.startswith("updates ")]
+    assert line.endswith("approve them there")
+
+
+def test_an_assumed_channel_is_said():
+    assert "eval media assumed" in "\n".join(iso_lines([delivered()]))
+    told = "\n".join(iso_lines([delivered("defaults.channel = 'volume'")]))
+    assert "volume media, image" in told
+
+
+def test_every_card_is_told_with_its_address():
+    text = """
+[[host]]
+name = "a1"
+nic = [{ mac = "BC:24:11:00:00:01", vlan = 7 },
+       { mac = "BC:24:11:00:00:02", model = "e1000e", bridge = "vmbr1" }]
+"""
+    (line,) = [line for line in iso_lines([delivered(text)]) if line.startswith("vm ")]
+    assert "net0=virtio=BC:24:11:00:00:01,bridge=vmbr0,tag=7 " in line
+    assert line.endswith("net1=e1000e=BC:24:11:00:00:02,bridge=vmbr1")
+    assert any("on vmbr0 VLAN 7: DHCP" in line for line in plan_lines(plan_of(text)))
+
+
+@pytest.mark.parametrize(
+    ("text", "ways"),
+    [
+        ("", "driver-paths, drvload"),  # nothing is carried: the ISO holds no $WinPEDriver$
+        ("defaults.disk.bus = 'sata'", "none needed: Windows has the driver of a SATA disk"),
+    ],
+)
+def test_only_ways_that_are_taken_are_told(text, ways):
+    rows = dict(line.split(maxsplit=1) for line in plan_lines(plan_of(text)))
+    assert rows["delivery"] == ways
+
+
+@pytest.mark.parametrize(
+    ("text", "console"),
+    [
+        ("", False),
+        ("defaults.remote.rdp = true", True),
+        ("defaults.remote.winrm = true", True),
+        ("defaults.remote.rdp = true\ndefaults.expire_password = false", False),
+    ],
+)
+def test_where_an_expired_password_is_changed(text, console):
+    (line,) = [line for line in iso_lines([delivered(text)]) if line.startswith("password ")]
+    assert ("at the console" in line) is console
+
+
+def test_many_results_are_a_line_each_and_say_what_is_next():
     lines = iso_lines([delivered(), delivered(given=False)])
-    assert len(lines) == 3
-    assert "as given" in lines[0]
+    assert "(unverified)  password: as given" in lines[0]
     assert "dist/x.password" in lines[1]
+    assert "sata0 the answer ISO" in lines[-2]
+    assert lines[-1].startswith("next ")
+    assert "eject all three CDs and delete" in lines[-1]
+    assert len(lines) == 5
 
 
 def test_a_result_as_json():
@@ -138,6 +208,8 @@ def test_a_result_as_json():
         ("", ["bios=ovmf", "scsihw=virtio-scsi-single", "boot=order=scsi0;ide2", "memory=4096"]),
         ("defaults.edition = 'desktop'", ["memory=6144"]),
         ("defaults.disk.layout = 'bios'", ["bios=seabios"]),
+        ("", ["efidisk0=efitype=4m,pre-enrolled-keys=1", "tpmstate0=version=v2.0"]),
+        ("defaults.machine = {secure_boot = false, tpm = false}", ["efidisk0=efitype=4m"]),
         ("defaults.disk.bus = 'virtio'", ["boot=order=virtio0;ide2"]),
         ("defaults.disk.bus = 'sata'", ["boot=order=sata1;ide2"]),
         (
@@ -205,4 +277,14 @@ def test_differences_name_their_place():
         Difference(path="new", then="(none)", now="null"),
         Difference(path="list", then="[1]", now="[1, 2]"),
         Difference(path="gone", then="x", now="(none)"),
+    ]
+
+
+def test_rows_of_their_own_are_compared_one_by_one():
+    """A risk more or a partition more must not print both lists whole."""
+    then = {"risks": [{"id": "A", "what": "a"}, {"id": "B", "what": "b"}], "disks": [{"n": 1}]}
+    now = {"risks": [{"id": "B", "what": "b"}], "disks": [{"n": 1}, {"n": 2}]}
+    assert find_differences(then, now) == [
+        Difference(path="risks[A]", then='{"id": "A", "what": "a"}', now="(none)"),
+        Difference(path="disks[1]", then="(none)", now='{"n": 2}'),
     ]

@@ -13,6 +13,7 @@ from builder.values import (
     check_key,
     check_text,
     derive_mac,
+    find_weakness,
     load_mac,
     load_password,
 )
@@ -84,6 +85,26 @@ def test_passwords_that_setup_cannot_set(text):
 @pytest.mark.parametrize("text", [" ", "x" * 127, "𝄞" * 63, "&^%!\"'<>$\\`"])
 def test_passwords(text):
     assert load_password(text).reveal() == text
+
+
+@pytest.mark.parametrize(
+    ("text", "strong"),
+    [
+        ("Given-Pass 1", True),
+        ("abcDE1", True),
+        ("abc-12", True),
+        ("äöüÄÖ1", True),
+        ("密码密码aB", True),
+        ("aB1-x", False),
+        ("abcdefgh", False),
+        ("ABCdefgh", False),
+        ("12345678-", False),
+        ("My-Operator1", False),
+    ],
+)
+def test_passwords_that_windows_server_takes(text, strong):
+    """learn.microsoft.com, "Password must meet complexity requirements"."""
+    assert (find_weakness(text, "operator") == "") is strong
 
 
 def test_product_keys():

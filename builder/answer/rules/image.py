@@ -126,7 +126,9 @@ def _judge_choice(answer: Answer, data: Element) -> Iterator[Finding]:
     if is_placeholder(value) or not value:
         return
     if key == "/IMAGE/INDEX" and not number(value):
-        yield answer.finding("WS306", data, f"the image index is {shown(value)}")
+        # a file with 0 and a key is said to install
+        rule = "WS306" if number(value) is None else "WS316"
+        yield answer.finding(rule, data, f"the image index is {shown(value)}")
     if key == "/IMAGE/NAME" and "SERVER" in value.upper():
         tables = answer.tables
         names = {name.casefold() for name in (*tables.image_names, *tables.display_names)}

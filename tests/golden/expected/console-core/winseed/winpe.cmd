@@ -126,6 +126,12 @@ if not "%ROWS%"=="1" call :stop reason=disks expected=1 found=%ROWS%
 call :say guard=passed
 exit /b 0
 
+:look_for_windows
+if exist "%1:\Windows\NTDS\ntds.dit" call :stop reason=domain-controller drive=%1
+if exist "%1:\NTDS\ntds.dit" call :stop reason=domain-controller drive=%1
+if exist "%1:\Windows\System32\config\SYSTEM" call :stop reason=installed-system drive=%1
+exit /b 0
+
 :read_row
 rem diskpart speaks the language of the media. In every language it rules its tables with hyphens,
 rem indents their rows by two blanks and marks the selected row by an asterisk.
@@ -139,12 +145,6 @@ exit /b 0
 set /a "TABLES+=1"
 set "ROWS=0"
 set "SELECTED=0"
-exit /b 0
-
-:look_for_windows
-if exist "%1:\Windows\NTDS\ntds.dit" call :stop reason=domain-controller drive=%1
-if exist "%1:\NTDS\ntds.dit" call :stop reason=domain-controller drive=%1
-if exist "%1:\Windows\System32\config\SYSTEM" call :stop reason=installed-system drive=%1
 exit /b 0
 
 :stop

@@ -26,7 +26,9 @@ call :stage "%PACKAGES%\Balloon\2k22\amd64" "%WORK%\drivers\Balloon"
 call :stage "%PACKAGES%\vioserial\2k22\amd64" "%WORK%\drivers\vioserial"
 rem The spec says wipe = "existing": the disk is erased whatever it holds. Which of several disks
 rem is disk 0 nobody can tell, so there must be one.
+call :list_disks
 if %DISKS% gtr 1 call :stop reason=disks expected=1 found=%DISKS%
+if %TABLES% geq 1 if %ROWS% gtr 1 call :stop reason=disks expected=1 found=%ROWS%
 > "%WORK%\go.txt" echo FINGERPRINT
 call :say phase=winpe done
 exit /b 0
@@ -94,6 +96,34 @@ exit /b 0
 rem The disk class driver lists every fixed disk here, in every language of Windows (FT04).
 set "DISKS=0"
 for /f "tokens=1,3" %%a in ('reg query "HKLM\SYSTEM\CurrentControlSet\Services\disk\Enum" /v Count 2^>nul') do if /i "%%a"=="Count" set /a "DISKS=%%b"
+exit /b 0
+
+:list_disks
+rem Two witnesses: the registry, and the table of diskpart. Either alone is enough to stop.
+> "%WORK%\guard.txt" (
+echo rescan
+echo list disk
+)
+diskpart /s "%WORK%\guard.txt" > "%WORK%\guard.out" 2>&1
+call :count_disks
+set "TABLES=0"
+set "ROWS=0"
+for /f "usebackq delims=" %%l in ("%WORK%\guard.out") do call :read_row "%%l"
+exit /b 0
+
+:read_row
+rem diskpart speaks the language of the media. In every language it rules its tables with hyphens,
+rem indents their rows by two blanks and marks the selected row by an asterisk.
+set "ROW=%~1"
+if "%ROW:~0,5%"=="  ---" goto rule
+if "%ROW:~0,2%"=="* " set "SELECTED=1"
+if "%ROW:~0,2%"=="* " set /a "ROWS+=1"
+if "%ROW:~0,2%"=="  " set /a "ROWS+=1"
+exit /b 0
+:rule
+set /a "TABLES+=1"
+set "ROWS=0"
+set "SELECTED=0"
 exit /b 0
 
 :stop

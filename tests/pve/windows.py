@@ -1,0 +1,155 @@
+"""A guest that behaves like an installation of Windows Server, as the host sees it.
+
+Times are rough and adjustable; the order of events is what counts: firmware, the loader's prompt
+on a CD, Setup from the CD (its read counter grows), a reboot from the disk, first boot, the agent.
+Setup takes every disk that is attached for its own: the numbers of disks in Windows PE are not
+those of the host, so the fake marks all of them as wiped.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tests.pve import drives
+from tests.pve.guest import Finished, Guest
+from tests.pve.state import Vm, Volume
+from tests.pve.vmconfig import boot_devices
+
+if TYPE_CHECKING:
+    from tests.pve.cluster import FakeCluster
+
+MIB = 1024**2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Times:
+    """Seconds of each phase."""
+
+    firmware: float = 3.0
+    prompt: float = 5.0
+    setup: float = 300.0
+    specialize: float = 120.0
+    first_boot: float = 60.0
+    boot: float = 20.0
+
+
+class WindowsGuest(Guest):
+    """Windows on the disk, or its Setup on the CD. Override `execute` for programs."""
+
+    def __init__(self, vm: Vm, pve: "FakeCluster", times: Times | None = None):
+        super().__init__(vm)
+        self.pve = pve
+        self.times = times or Times()
+        self.phase = "off"
+        self.phases: list[str] = []
+        self._until = 0.0
+        self._devices: list[str] = []
+        self._device = ""
+        self._base = 0
+
+    def power_on(self, now: float) -> None:
+        self.agent = False
+        self._devices = boot_devices(self.pve, self.vm.config.get("boot"))
+        self._enter("firmware", now + self.times.firmware)
+
+    def _enter(self, phase: str, until: float) -> None:
+        self.phase, self._until = phase, until
+        self.phases.append(phase)
+
+    def press(self, key: str) -> None:
+        if self.phase == "firmware" and key in {"esc", "f2"}:
+            self._enter("firmware setup", float("inf"))
+        elif self.phase == "prompt":
+            self._base = self.vm.read_bytes.get(self._device, 0)
+            self._enter("setup", self.pve.clock() + self.times.setup)
+
+    def advance(self, now: float) -> None:
+        while now >= self._until and not self.off:
+            before = self.phase
+            self._leave(self._until)
+            if self.phase == before:
+                break
+        if self.phase == "setup":
+            part = 1 - (self._until - now) / self.times.setup
+            self.vm.read_bytes[self._device] = self._base + int(part * 600 * MIB) + 20 * MIB
+
+    def _leave(self, now: float) -> None:
+        if self.phase in {"firmware", "prompt"}:
+            self._next_device(now)
+        elif self.phase == "setup":
+            self._apply_image(now)
+        elif self.phase == "specialize":
+            self._stage("specialized")
+            self._reboot(now)
+        elif self.phase in {"first boot", "boot"}:
+            self._stage("ready")
+            self._enter("ready", float("inf"))
+            self.agent = True
+
+    def _next_device(self, now: float) -> None:
+        while self._devices:
+            self._device = self._devices.pop(0)
+            value = self.vm.config.get(self._device, "")
+            volume = self._volume(value)
+            if volume is None:
+                continue
+            if volume.kind == "iso":
+                self.vm.read_bytes[self._device] = self.vm.read_bytes.get(self._device, 0) + 2 * MIB
+                self._enter("prompt", now + self.times.prompt)
+                return
+            if volume.written:
+                self._boot_disk(volume, now)
+                return
+        self._enter("no bootable device", float("inf"))
+
+    def _boot_disk(self, volume: Volume, now: float) -> None:
+        phase, seconds = {
+            "applied": ("specialize", self.times.specialize),
+            "specialized": ("first boot", self.times.first_boot),
+        }.get(volume.stage, ("boot", self.times.boot))
+        self._enter(phase, now + seconds)
+
+    def _volume(self, value: str) -> Volume | None:
+        return drives.find_volume(self.pve, self.vm.node, value.partition(",")[0])
+
+    def _disks(self) -> list[Volume]:
+        named = [key for key in self.vm.drives() if key[:3] in {"ide", "sat", "scs", "vir"}]
+        found = [self._volume(self.vm.config[key]) for key in sorted(named)]
+        return [volume for volume in found if volume and volume.kind == "images"]
+
+    def _apply_image(self, now: float) -> None:
+        disks = self._disks()
+        if not disks:
+            self._enter("dialog: no disk", float("inf"))
+            return
+        for volume in disks:
+            volume.wiped = volume.wiped or volume.written
+            volume.written = True
+        first = next(key for key in boot_devices(self.pve, self.vm.config["boot"]))
+        system = self._volume(self.vm.config.get(first, "")) or disks[0]
+        system.stage = "applied"
+        self.vm.written_bytes[first] = 9000 * MIB
+        self._reboot(now)
+
+    def _stage(self, stage: str) -> None:
+        volume = self._volume(self.vm.config.get(self._device, ""))
+        if volume:
+            volume.stage = stage
+
+    def _reboot(self, now: float) -> None:
+        if self.vm.config.get("reboot") == "0":
+            self.off = True
+            return
+        self.power_on(now)
+
+    def shut_down(self) -> bool:
+        return self.agent
+
+    def query(self, command: str) -> Any:
+        if command == "get-osinfo":
+            return {"id": "mswindows", "name": "Microsoft Windows", "kernel-release": "20348"}
+        if command == "get-host-name":
+            return {"host-name": self.vm.config.get("name", "").upper()}
+        return super().query(command)
+
+    def execute(self, command: list[str], stdin: bytes) -> Finished:
+        return Finished(out=b"") if command else super().execute(command, stdin)
