@@ -20,13 +20,20 @@ class Attachment:
 
 
 def inspect_attachment(path: Path) -> Attachment:
-    """Size and SHA-256 of a file that is carried as it is; WinseedError (SPEC) if unreadable."""
+    """Size and SHA-256 of a file that is carried as it is; WinseedError (SPEC) if unreadable.
+
+    A pipe or a device has no end that a medium could carry; an empty file is a failed download.
+    """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise WinseedError(f"cannot carry {path}: it is not a file", code=ExitCode.SPEC)
     try:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256")
             size = file.tell()
     except OSError as error:
         raise unreadable(path, error) from None
+    if size == 0:
+        raise WinseedError(f"cannot carry {path}: it is empty", code=ExitCode.SPEC)
     return Attachment(name=path.name, path=path, size=size, sha256=digest.hexdigest())
 
 
@@ -36,7 +43,8 @@ def load_secret_text(path: Path) -> str:
     UTF-8 with or without mark, or UTF-16 with one: djoin writes its blob in UTF-16.
     """
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(LARGEST_TEXT + 1)
     except OSError as error:
         raise unreadable(path, error) from None
     if len(data) > LARGEST_TEXT:

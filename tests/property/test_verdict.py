@@ -6,7 +6,7 @@ Only what the plan lists as accepted may be told, each with its reason.
 import ipaddress
 import json
 
-from hypothesis import event, given, settings
+from hypothesis import Phase, event, given, settings
 from hypothesis import strategies as st
 
 from builder.answer.lint import Level, lint_answer
@@ -142,7 +142,7 @@ hosts = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=250)
+@settings(max_examples=200, phases=[p for p in Phase if p is not Phase.explain])
 @given(hosts, passwords, st.booleans())
 def test_no_error_and_no_warning_but_those_accepted(host, secret, joins):
     if joins:

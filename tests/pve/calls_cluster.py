@@ -186,7 +186,7 @@ def nextid(asked: Asked) -> Any:
             error = {"vmid": f"VM {wanted} already exists"}
             raise PveError(400, "Parameter verification failed.", error)
         return str(wanted)
-    return str(next(vmid for vmid in range(100, 1_000_000) if vmid not in asked.pve.vms))
+    return str(next(vmid for vmid in range(*asked.pve.next_id) if vmid not in asked.pve.vms))
 
 
 @answers("GET /pools")

@@ -186,7 +186,7 @@ def sendkey(asked: Asked) -> Any:
             raise Died(f"VM {vm.vmid} not running")
         for part in key.split("-"):
             if part not in NAMED_KEYS and not re.fullmatch(r"[a-z0-9]|f\d\d?|kp_\w+", part):
-                raise Died(f"invalid parameter: {part}")
+                raise Died(f"invalid parameter: {part}\r\n")  # the monitor's line end
         vm.keys.append(key)
         pve.guests[vm.vmid].press(key)
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from tests.pve import (  # noqa: F401 - they register the calls they answer
     calls_agent,
+    calls_catalog,
     calls_cluster,
     calls_config,
     calls_ha,

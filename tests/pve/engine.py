@@ -42,6 +42,9 @@ class Engine:
         self.quorate = True
         self.guard = threading.RLock()
         self.delays: Counter[str] = Counter()
+        self.roles: dict[str, frozenset[str]] = {}
+        self.next_id = (100, 1_000_000)
+        self.downloads: dict[str, bytes] = {}  # what lies behind an address
         self.consoles: dict[str, Session] = {}
         self.ha_seconds = 0.0
         self._ha_wanted: dict[int, tuple[float, str]] = {}
@@ -167,7 +170,7 @@ class Engine:
 
     def volumes_of(self, vm: Vm, *, every: bool) -> list[str]:
         """Images that go with a VM: those it names, or `every` one that bears its number."""
-        named = {value.partition(",")[0] for value in (vm.config | vm.pending).values()}
+        named = {value.partition(",")[0] for value in vm.named()}
         found = []
         for storage in self.storages.values():
             for volid, volume in storage.on(vm.node).items():

@@ -139,6 +139,10 @@ class Vm:
         if self.lock:
             raise Died(f"VM is locked ({self.lock})")
 
+    def named(self) -> list[str]:
+        """Values of the configuration and of what waits to become it."""
+        return [*self.config.values(), *self.pending.values()]
+
     def drives(self) -> dict[str, str]:
         return {key: value for key, value in self.config.items() if DRIVE.fullmatch(key)}
 

@@ -7,6 +7,7 @@ import pytest
 import requests
 
 from tests.pve.browser import Client
+from tests.pve.calls import ANSWERS
 from tests.pve.clock import Clock
 from tests.pve.cluster import FakeCluster
 from tests.pve.conftest import rights
@@ -218,3 +219,34 @@ def test_requests_are_recorded_for_the_tests(pve, client):
         ("GET", "/version", 200),
         ("GET", "/nodes/pve9/qemu", 500),
     ]
+
+
+def test_every_call_of_the_schema_is_answered(pve):
+    assert set(pve.schema.calls) == set(ANSWERS)
+
+
+def test_pools_roles_and_downloads(pve, client, release):
+    admin = Client(pve, pve.token("adm@pve", pve.schema.privileges))
+    pve.add_vm(101, config=VM)
+    assert client.post("/pools", poolid="win").status_code == 403
+    assert admin.post("/pools", poolid="win").status_code == 200
+    assert admin.put("/pools", poolid="win", vms="101").status_code == 200
+    assert [row["vmid"] for row in admin.data("/pools/win")["members"]] == [101]
+    pve.roles["Installer"] = frozenset({"VM.Audit"})
+    assert admin.data("/access/roles/Installer") == {"VM.Audit": 1}
+    pve.downloads["https://example.org/a.iso"] = b"content"
+    sent = {"content": "iso", "filename": "a.iso", "url": "https://example.org/a.iso"}
+    path = "/nodes/pve1/storage/local/download-url"
+    assert admin.task(admin.post(path, **sent)) == "OK"
+    assert pve.volume("local:iso/a.iso").content == b"content"
+    assert "refusing to override" in admin.task(admin.post(path, **sent))
+
+
+def test_a_disk_moves_and_leaves_its_old_image(pve, client):
+    vm = pve.add_vm(101, config=VM)
+    pve.add_storage("fast", kind="zfspool", content=("images",))
+    path = "/nodes/pve1/qemu/101/move_disk"
+    assert client.task(client.post(path, disk="scsi0", storage="fast")) == "OK"
+    assert vm.config["scsi0"].startswith("fast:vm-101-disk-0,")
+    assert vm.config["unused0"] == "local-lvm:vm-101-disk-0"
+    assert pve.volume("fast:vm-101-disk-0").written

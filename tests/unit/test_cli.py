@@ -347,6 +347,23 @@ def test_passwords_that_cannot_be_used(call, tmp_path, content, what):
     assert not (tmp_path / "dist").exists()
 
 
+ENDLESS = {"empty": "it is empty", "pipe": "it is not a file", "device": "it is not a file"}
+
+
+@pytest.mark.parametrize(("kind", "what"), ENDLESS.items(), ids=ENDLESS)
+def test_scripts_that_cannot_be_carried(call, tmp_path, kind, what):
+    script = tmp_path / "a.ps1"
+    make = {"empty": script.touch, "pipe": lambda: os.mkfifo(script)}
+    make.get(kind, lambda: script.symlink_to("/dev/zero"))()
+    (tmp_path / "winseed.toml").write_text('defaults.first_boot = ["a.ps1"]\n')
+    assert f"a.ps1: {what}" in error(call("plan"), ExitCode.SPEC)
+
+
+def test_a_password_without_end(call):
+    text = error(call("iso", "--admin-password-file", "/dev/zero"), ExitCode.SPEC)
+    assert "too large" in text
+
+
 @pytest.mark.parametrize("content", [b"\x00\xff" * 20, b"", b"\n", b"not base64!", b"QUJDR"])
 def test_an_offline_join_blob_that_is_none(call, tmp_path, content):
     (tmp_path / "blob").write_bytes(content)

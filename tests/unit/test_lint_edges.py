@@ -62,6 +62,9 @@ def test_it_is_told(old: str, new: str, rule: str) -> None:
         (KEY, KEY.lower().replace("key", "Key"), "WS314"),
         ("<Key>/IMAGE/NAME</Key>", "<Key>/image/index</Key>", "WS112"),
         ("W. Europe Standard Time", "utc", "WS804"),
+        ("<UILanguage>en-US", "<UILanguage>zh-CN", "WS802"),
+        ("<UILanguage>en-US", "<UILanguage>zh-TW", "WS802"),
+        ("D:\\vioscsi\\2k22", "D:\\vioscsi\\2k19", "WS702"),
     ],
 )
 def test_it_is_not_told(old: str, new: str, rule: str) -> None:

@@ -43,8 +43,10 @@ def _zones() -> tuple[frozenset[str], frozenset[str]]:
 
 @functools.cache
 def _tags() -> frozenset[str]:
+    """Locales, and the languages of images: zh-CN and zh-TW stand among these only."""
     path = resources.templates() / "tables" / "locales.json"
-    return frozenset(tag.casefold() for tag in json.loads(path.read_bytes())["locales"])
+    table = json.loads(path.read_bytes())
+    return frozenset(tag.casefold() for tag in (*table["locales"], *table["image_languages"]))
 
 
 @functools.cache
