@@ -91,10 +91,16 @@ def plan_host(host: HostSpec, *, site: str, shelf: Shelf, secrets: Secrets, vers
     )
 
 
-def write_host(plan: Plan, target: Path, *, epoch: int, progress: Progress | None = None) -> Built:
-    """Render `plan` and write its answer ISO to `target`; every file is read back and compared."""
+def render_host(plan: Plan) -> tuple[RenderedFile, ...]:
+    """Every rendered file of `plan`, its answer file judged; WinseedError (ANSWER) if refused."""
     rendered = render_files(plan)
     refuse_findings(plan, rendered[0].data)
+    return rendered
+
+
+def write_host(plan: Plan, target: Path, *, epoch: int, progress: Progress | None = None) -> Built:
+    """Render `plan` and write its answer ISO to `target`; every file is read back and compared."""
+    rendered = render_host(plan)
     files = _medium_files(plan, rendered)
     secret = {file.path for file in rendered if file.secret}
     manifest = render_manifest(plan, files, secret=secret, epoch=epoch)

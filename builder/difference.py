@@ -14,8 +14,8 @@ class Difference:
     now: str
 
 
-# a drawn password changes these at every build; they say nothing about the host
-PASSING = frozenset({"nonce", "version"})
+# these tell one build from the next, or where its password came from, and nothing about the host
+PASSING = frozenset({"nonce", "version", "administrator.given"})
 
 
 def find_differences(then: Any, now: Any, path: str | None = None) -> list[Difference]:
@@ -25,7 +25,7 @@ def find_differences(then: Any, now: Any, path: str | None = None) -> list[Diffe
         return [
             row
             for key in keys
-            if path is not None or key not in PASSING
+            if (key if path is None else f"{path}.{key}") not in PASSING
             for row in find_differences(
                 then.get(key, ABSENT),
                 now.get(key, ABSENT),

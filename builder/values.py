@@ -94,7 +94,7 @@ RESERVED_NAMES = frozenset(
 MAC = re.compile(r"[0-9A-F]{2}(?::[0-9A-F]{2}){5}")
 KEY = re.compile(r"[BCDFGHJKMNPQRTVWXY2-9N]{5}(?:-[BCDFGHJKMNPQRTVWXY2-9N]{5}){4}")
 DNS_LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?", re.IGNORECASE)
-ACCOUNT_FORBIDDEN = '"/\\[]:;|=,+*?<>@'
+ACCOUNT_FORBIDDEN = '"/\\[]:;|=,+*?<>@%'
 PASSWORD_LENGTH = 127
 COMPLEX_LENGTH, COMPLEX_KINDS = 6, 3
 

@@ -45,7 +45,7 @@ def command(
     """
     from builder.build import Shelf
     from builder.fleet import Job, deliver_fleet, usable_cores
-    from builder.report import dry_document, iso_document, iso_lines, render_json
+    from builder.report import iso_document, iso_lines, render_json
 
     console = make_console(quiet=not verbose)
     epoch = source_date_epoch(DEFAULT_EPOCH)
@@ -59,13 +59,7 @@ def command(
     for job in jobs:
         _refuse_foreign(job.target)
     if dry_run:
-        if as_json:
-            click.echo(
-                render_json(dry_document([(job.plan, job.target) for job in jobs])), nl=False
-            )
-            return
-        for job in jobs:
-            click.echo(f"would write {job.target}: {job.plan.release_name}, {job.plan.fingerprint}")
+        _show_dry_run([(job.plan, job.target) for job in jobs], as_json=as_json)
         return
     delivered: list[Any] = []
     failed: list[Any] = []
@@ -80,6 +74,20 @@ def command(
     failed += [error for item in delivered if (error := _stopped(item))]
     if failed:
         raise _combined(failed, len(jobs))
+
+
+def _show_dry_run(jobs: list[tuple[Any, Path]], *, as_json: bool) -> None:
+    """Render and judge everything, write nothing."""
+    from builder.build import render_host
+    from builder.report import dry_document, render_json
+
+    for plan, _ in jobs:
+        render_host(plan)
+    if as_json:
+        click.echo(render_json(dry_document(jobs)), nl=False)
+        return
+    for plan, target in jobs:
+        click.echo(f"would write {target}: {plan.release_name}, {plan.fingerprint}")
 
 
 def _refuse_foreign(target: Path) -> None:

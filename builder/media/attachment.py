@@ -5,8 +5,15 @@ import hashlib
 from pathlib import Path
 
 from builder.errors import ExitCode, WinseedError
+from builder.media.signatures import describe_start
 
 LARGEST_TEXT = 1024 * 1024
+# MS-CAB 2.1 (CFHEADER), the WIM header, MS-CFB 2.2: what packages begin with. Newer .msu are WIM.
+STARTS = {
+    ".msu": (b"MSCF", b"MSWIM\0\0\0"),
+    ".cab": (b"MSCF",),
+    ".msi": (b"\xd0\xcf\x11\xe0",),
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -22,18 +29,28 @@ class Attachment:
 def inspect_attachment(path: Path) -> Attachment:
     """Size and SHA-256 of a file that is carried as it is; WinseedError (SPEC) if unreadable.
 
-    A pipe or a device has no end that a medium could carry; an empty file is a failed download.
+    A pipe or a device has no end that a medium could carry; an empty file is a failed download, and
+    so is an update package that does not begin like one (MEDIA).
     """
     if path.exists() and not path.is_file() and not path.is_dir():
         raise WinseedError(f"cannot carry {path}: it is not a file", code=ExitCode.SPEC)
     try:
         with path.open("rb") as file:
+            start = file.read(512)
+            file.seek(0)
             digest = hashlib.file_digest(file, "sha256")
             size = file.tell()
     except OSError as error:
         raise unreadable(path, error) from None
     if size == 0:
         raise WinseedError(f"cannot carry {path}: it is empty", code=ExitCode.SPEC)
+    suffix = path.suffix.casefold()
+    if suffix in STARTS and not start.startswith(STARTS[suffix]):
+        raise WinseedError(
+            f"{path} is no {suffix} file: it is {describe_start(start)}",
+            code=ExitCode.MEDIA,
+            hint="download it again and look at it",
+        )
     return Attachment(name=path.name, path=path, size=size, sha256=digest.hexdigest())
 
 

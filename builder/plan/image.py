@@ -127,6 +127,12 @@ def choose_key(
 ) -> KeyChoice:
     """The product key of the answer file; never an empty element."""
     if host.product_key == "none":
+        if release.needs_key and channel is not Channel.EVALUATION:
+            raise WinseedError(
+                f"{release.name} is reported to stop when {channel.value} media get no product key",
+                code=ExitCode.SPEC,
+                hint='set product_key = "auto" or to your key [bin456789/reinstall trans.sh:7882]',
+            )
         return NoKey(reason="the spec says so")
     if host.product_key != "auto":
         if channel is Channel.EVALUATION:

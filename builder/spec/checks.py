@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterator
 from pathlib import PurePath
 from typing import assert_never
 
+from builder.drivers import layout_releases
 from builder.releases import Release, load_release
 from builder.spec.model import DataDiskSpec, HostSpec, NicSpec, SiteSpec
+from builder.tables import nearest
 from builder.values import Bus, Channel, Delivery, Firmware, derive_mac
 
 # learn.microsoft.com, "Hardware requirements for Windows Server": 32 GB is the stated minimum
@@ -308,6 +310,19 @@ def _remote(host: HostSpec, release: Release) -> Iterator[Conflict]:
         yield from _files(host, "remote.openssh_package", (package,), (".msi", ".cab"))
 
 
+def _virtio(host: HostSpec, _release: Release) -> Iterator[Conflict]:
+    known = layout_releases()
+    if host.virtio_iso is None and host.virtio_release not in known:
+        guess = nearest(host.virtio_release, known)
+        yield Conflict(
+            key="virtio_release",
+            reads=("virtio_release", "virtio_iso"),
+            what=f"the folders of virtio-win {host.virtio_release} are not known"
+            + (f"; did you mean {guess}?" if guess else ""),
+            hint=f"give virtio_iso, or one of {', '.join(known)}",
+        )
+
+
 def _scripts(host: HostSpec, _release: Release) -> Iterator[Conflict]:
     yield from _files(host, "first_boot", host.first_boot, (".cmd", ".ps1"))
 
@@ -332,5 +347,5 @@ def _files(
 
 RULES: tuple[Callable[[HostSpec, Release], Iterator[Conflict]], ...] = (
     *(_edition, _key, _firmware, _disk, _delivery, _data_disks, _nics),
-    *(_accounts, _membership, _updates, _remote, _scripts),
+    *(_accounts, _membership, _updates, _remote, _scripts, _virtio),
 )

@@ -39,9 +39,9 @@ characters = st.one_of(
 lines = st.text(characters, min_size=1, max_size=60)
 # learn.microsoft.com, "Naming conventions in Active Directory"; values.ComputerName refuses others
 names = st.from_regex(r"\A[A-Za-z][A-Za-z0-9-]{0,8}[A-Za-z0-9]\Z").map(lambda name: f"h{name}")
-# learn.microsoft.com, New-LocalUser: signs that an account name cannot hold
+# learn.microsoft.com, New-LocalUser, and unattend reference, LocalAccount Name (%)
 accounts = st.text(
-    characters.filter(lambda c: c not in '"/\\[]:;|=,+*?<>@'), min_size=1, max_size=16
+    characters.filter(lambda c: c not in '"/\\[]:;|=,+*?<>@%'), min_size=1, max_size=16
 ).map(lambda name: f"u{name.strip()}x")
 labels = st.text(characters.filter(lambda c: c not in '*?/\\|.,;:+=[]<>"'), max_size=32)
 passwords = st.text(characters, min_size=1, max_size=60)

@@ -80,7 +80,7 @@ def create(asked: Asked) -> Any:
         raise Died(f"unable to create VM {vmid} - VM {vmid} already exists on node '{other}'")
     vm = Vm(vmid=vmid, node=asked.node, config={"lock": "create"})
     pve.vms[vmid] = vm
-    used = frozenset(value.partition(":")[0] for key, value in wanted.items() if _is_new(value))
+    used = _allocating(asked, wanted)
 
     def work(task: Task) -> None:
         _create(asked, vm, wanted, task)
@@ -88,8 +88,15 @@ def create(asked: Asked) -> Any:
     return pve.fork(asked, "qmcreate", str(vmid), work, storages=used)
 
 
-def _is_new(value: str) -> bool:
-    return drives.NEW_DISK.fullmatch(value.partition(",")[0]) is not None
+def _allocating(asked: Asked, values: dict[str, str]) -> frozenset[str]:
+    """Storages that get new images: the name of a shared one, `NODE:NAME` of a local one."""
+    places = set()
+    for key, value in values.items():
+        new = drives.NEW_DISK.fullmatch(value.partition(",")[0])
+        storage = asked.pve.storages.get(new[1] or "") if new and DRIVE.fullmatch(key) else None
+        if storage:
+            places.add(storage.name if storage.shared else f"{asked.node}:{storage.name}")
+    return frozenset(places)
 
 
 def _options(asked: Asked) -> dict[str, str]:
@@ -170,8 +177,8 @@ def update(asked: Asked) -> Any:
     if asked.call.startswith("PUT"):
         pve.run_locked(vm, work)
         return None
-    storages = frozenset(value.partition(":")[0] for value in values.values() if _is_new(value))
-    upid = pve.fork(asked, "qmconfig", str(vm.vmid), work, storages=storages)
+    used = _allocating(asked, values)
+    upid = pve.fork(asked, "qmconfig", str(vm.vmid), work, storages=used)
     if "background_delay" not in asked.params:
         return upid
     try:

@@ -89,7 +89,7 @@ def start(asked: Asked) -> Any:
     pve, vm = asked.pve, asked.vm
     _skiplock(asked)
     pve.check_quorum()
-    if vm.ha_state is not None:
+    if vm.managed:
         return _ask_ha(asked, "hastart", "started")
     return pve.fork(asked, "qmstart", str(vm.vmid), lambda task: start_vm(pve, vm, task))
 
@@ -108,7 +108,7 @@ def _ask_ha(asked: Asked, kind: str, state: str) -> str:
 def stop(asked: Asked) -> Any:
     pve, vm = asked.pve, asked.vm
     _skiplock(asked)
-    if vm.ha_state is not None:
+    if vm.managed:
         return _ask_ha(asked, "hastop", "stopped")
 
     def work(_: Task) -> None:
@@ -123,7 +123,7 @@ def stop(asked: Asked) -> Any:
 def shutdown(asked: Asked) -> Any:
     pve, vm = asked.pve, asked.vm
     _skiplock(asked)
-    if vm.ha_state is not None:
+    if vm.managed:
         return _ask_ha(asked, "hastop", "stopped")
 
     def work(_: Task) -> None:

@@ -57,8 +57,8 @@ def status_current(asked: Asked) -> Any:
     row = summary(asked.pve, vm)
     row["cpus"] = row.pop("maxcpu")
     row["qmpstatus"] = row["status"]
-    row["ha"] = {"managed": int(vm.ha_state is not None)}
-    if vm.ha_state:
+    row["ha"] = {"managed": int(vm.managed)}
+    if vm.managed:
         row["ha"] |= {"state": vm.ha_state, "group": None}
     if vm.config.get("agent", "0").removeprefix("enabled=")[:1] == "1":
         row["agent"] = 1

@@ -39,6 +39,10 @@ def is_cdrom(drive: Drive) -> bool:
     return drive.get("media") == "cdrom"
 
 
+def is_cloudinit(drive: Drive) -> bool:
+    return re.search(r":cloudinit$|vm-\d+-cloudinit", drive["file"]) is not None
+
+
 def render_net(pve: "FakeCluster", key: str, text: str) -> str:
     """A network device as PVE writes it, with an address of its own when none was sent."""
     net = pve.schema.parse(CREATE, key, text)
@@ -80,6 +84,9 @@ def _create(pve: "FakeCluster", vm: Vm, key: str, drive: Drive, made: list[str])
     new = NEW_DISK.fullmatch(volid)
     if volid in NO_MEDIUM:
         drive.pop("size", None)
+    elif volid.endswith(":cloudinit"):
+        drive.update(file=_make_cloudinit(pve, vm, volid.partition(":")[0]), media="cdrom")
+        made.append(drive["file"])
     elif new:
         drive["file"], size = allocate(pve, vm, key, new[1], float(new[2]), drive)
         made.append(drive["file"])
@@ -124,6 +131,19 @@ def allocate(
     return volid, size
 
 
+def _make_cloudinit(pve: "FakeCluster", vm: Vm, name: str) -> str:
+    storage = pve.storages.get(name)
+    if storage is None:
+        raise Died(f"storage '{name}' does not exist")
+    prefix = f"{vm.vmid}/" if storage.kind in FILE_KINDS else ""
+    suffix = ".qcow2" if storage.kind in FILE_KINDS else ""
+    volid = f"{name}:{prefix}vm-{vm.vmid}-cloudinit{suffix}"
+    storage.on(vm.node)[volid] = Volume(
+        volid=volid, kind="images", size=LVM_EXTENT, form="raw", vmid=vm.vmid
+    )
+    return volid
+
+
 def _free_name(storage: Storage, vm: Vm, form: str) -> str:
     taken = storage.on(vm.node)
     for number in range(1000):
@@ -154,7 +174,9 @@ def register_unused(pve: "FakeCluster", vm: Vm, key: str, text: str) -> None:
     """What becomes of an image whose drive goes away: kept, when it is this VM's own."""
     drive = parse(pve, key, text)
     volid = drive["file"]
-    if not is_cdrom(drive) and ":" in volid and owned_by(volid, vm.vmid):
+    if is_cloudinit(drive):
+        free(pve, vm.node, volid)
+    elif not is_cdrom(drive) and ":" in volid and owned_by(volid, vm.vmid):
         add_unused(vm, volid)
 
 

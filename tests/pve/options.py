@@ -96,7 +96,7 @@ def check_drives(asked: Asked, vmid: int, options: dict[str, str]) -> None:
 def _check_storage(asked: Asked, vmid: int, drive: drives.Drive) -> None:
     volid = drive["file"]
     new = drives.NEW_DISK.fullmatch(volid)
-    if volid == "none" or volid.endswith(":cloudinit"):
+    if volid == "none" or drives.is_cloudinit(drive):
         return
     if drives.is_cdrom(drive) and volid == "cdrom":
         asked.check("/", "Sys.Console")

@@ -243,6 +243,9 @@ class Exchange(BaseHTTPRequestHandler):
             raise FrontError(500, f"upload 'Content-Type '{kind}' not implemented")
         reader = UploadReader(boundary[1], length)
         self.request.settimeout(pve.idle_seconds)
+        if length > pve.nodes[self.server.node].root_free:  # the file goes to /var/tmp first
+            self._give_up(length)
+            raise FrontError(500, "write to temporary file failed - No space left on device")
         left = length
         with pve.uploading(self.server.node):
             try:

@@ -132,6 +132,11 @@ class Vm:
         return hashlib.sha1(f"{text}\n{snapshots}".encode()).hexdigest()
 
     @property
+    def managed(self) -> bool:
+        """Whether the HA manager acts on it (HA/Config.pm: not in state `ignored`)."""
+        return self.ha_state not in {None, "ignored"}
+
+    @property
     def lock(self) -> str | None:
         return self.config.get("lock")
 

@@ -204,3 +204,16 @@ def test_without_quorum_nothing_is_written(client, vm, pve):
     pve.quorate = False
     assert client.put(CONFIG, onboot=1).reason == "cluster not ready - no quorum?"
     assert client.data(CONFIG)["onboot"] == 0
+
+
+def test_a_cloudinit_drive_moves_and_joins_no_boot_order(pve, vm, release):
+    client = Client(pve, pve.token("ci@pve", pve.schema.privileges))
+    client.put(CONFIG, ide3="local-lvm:cloudinit")
+    assert vm.config["ide3"] == "local-lvm:vm-101-cloudinit,media=cdrom"
+    assert vm.config["boot"] == "order=scsi0;ide2"
+    client.put(CONFIG, delete="ide3")
+    assert pve.volume("local-lvm:vm-101-cloudinit") is None
+    client.put(CONFIG, sata5="local-lvm:cloudinit")
+    assert pve.volume("local-lvm:vm-101-cloudinit") is not None
+    less = Client(pve, pve.token("l@pve", rights(release)))
+    assert less.put(CONFIG, delete="sata5").status_code == 403

@@ -173,6 +173,8 @@ def test_ha_takes_over_start_and_stop(client, pve, vm, clock):
     clock.sleep(11)
     assert client.data(f"{VM}/status/current")["status"] == "running"
     assert ":hastop:" in client.post(f"{VM}/status/stop").json()["data"]
+    assert admin.put("/cluster/ha/resources/vm:101", state="ignored").status_code == 200
+    assert ":qmstart:" in client.post(f"{VM}/status/start").json()["data"]
     assert admin.delete("/cluster/ha/resources/vm:101").status_code == 200
     assert client.data(f"{VM}/status/current")["ha"] == {"managed": 0}
 

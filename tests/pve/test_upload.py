@@ -197,3 +197,10 @@ def test_storages_are_filtered_by_right_node_and_content(pve, client):
     only = Client(pve, pve.token("o@pve", {"/storage/isos": ["Datastore.Audit"]}))
     assert [row["storage"] for row in only.data("/nodes/pve1/storage")] == ["isos"]
     assert client.get("/nodes/pve1/storage/other/content").status_code == 500
+
+
+def test_the_root_of_the_node_needs_room_too(client, pve):
+    pve.node("pve1").root_free = 1000
+    refused = send(client, body(GOOD))
+    assert (refused.status_code, pve.volume("local:iso/a.iso")) == (500, None)
+    assert "No space left on device" in refused.reason

@@ -115,10 +115,11 @@ def _check_protection(vm: Vm, text: str) -> None:
 
 def check_drive_right(asked: Asked, vm: Vm, key: str, value: str) -> None:
     """VM.Config.CDROM for a CD, VM.Config.Disk for everything else that is a drive."""
-    wanted = "VM.Config.Disk"
-    if drives.is_cdrom(drives.parse(asked.pve, key, value)):
-        wanted = "VM.Config.CDROM"
-    asked.pve.access.check_vm(asked.user, vm.vmid, None, wanted)
+    drive = drives.parse(asked.pve, key, value)
+    wanted = ["VM.Config.CDROM" if drives.is_cdrom(drive) else "VM.Config.Disk"]
+    if drives.is_cloudinit(drive):
+        wanted = ["VM.Config.Cloudinit", "VM.Config.CDROM"]
+    asked.pve.access.check_vm(asked.user, vm.vmid, None, *wanted)
 
 
 def _set_drive(
@@ -132,7 +133,9 @@ def _set_drive(
         drives.register_unused(asked.pve, vm, key, old)
     made = drives.create_disks(asked.pve, vm, {key: value})
     vm.pending.update(made)
-    if order and drives.is_cdrom(drives.parse(asked.pve, key, value)) and key not in order:
+    drive = drives.parse(asked.pve, key, value)
+    plain_cd = drives.is_cdrom(drive) and not drives.is_cloudinit(drive)
+    if order and plain_cd and key not in order:
         # whatever the slot held before: a CD outside the boot order is put at its end
         order.append(key)
         vm.pending["boot"] = render_boot(order)

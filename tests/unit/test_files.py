@@ -7,6 +7,7 @@ import pytest
 
 from builder.errors import ExitCode, WinseedError
 from builder.files import create_private_file, write_file
+from builder.media.attachment import inspect_attachment
 
 
 @pytest.fixture
@@ -81,3 +82,25 @@ def test_a_full_disk_leaves_nothing(tmp_path, write):
         resource.setrlimit(resource.RLIMIT_FSIZE, old)
         signal.signal(signal.SIGXFSZ, ignored)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["kb.msu", "fix.cab", "openssh.msi"])
+def test_a_saved_error_page_is_no_package(tmp_path, name):
+    page = tmp_path / name
+    page.write_bytes(b"<!DOCTYPE html><title>404</title>")
+    with pytest.raises(WinseedError, match="HTML page") as caught:
+        inspect_attachment(page)
+    assert caught.value.code is ExitCode.MEDIA
+
+
+def test_packages_begin_as_their_formats_say(tmp_path):
+    """MS-CAB 2.1, the WIM header, MS-CFB 2.2."""
+    starts = {
+        "a.msu": b"MSCF",
+        "b.msu": b"MSWIM\0\0\0",
+        "c.cab": b"MSCF",
+        "d.msi": b"\xd0\xcf\x11\xe0",
+    }
+    for name, start in starts.items():
+        (tmp_path / name).write_bytes(start)
+        assert inspect_attachment(tmp_path / name).size == len(start)

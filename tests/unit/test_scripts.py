@@ -73,8 +73,9 @@ NAMES = [*DOCUMENTS, "carried"]
 def scripts(tmp_path_factory):
     """Scripts by path on the medium, by the name of a plan."""
     folder = tmp_path_factory.mktemp("scripts")
-    for name in ("one.cmd", "two.ps1", "openssh.msi"):
+    for name in ("one.cmd", "two.ps1"):
         (folder / name).write_bytes(b"rem\r\n")
+    (folder / "openssh.msi").write_bytes(bytes.fromhex("d0cf11e0a1b11ae1"))
 
     @cache
     def render(name: str) -> dict[str, bytes]:

@@ -15,4 +15,5 @@ Remove-ItemProperty -Path ($policy + '\AU') -Name 'ScheduledInstallTime' -ErrorA
 Remove-ItemProperty -Path ($policy + '\AU') -Name 'NoAutoRebootWithLoggedOnUsers' -ErrorAction SilentlyContinue
 Restart-Service -Name 'wuauserv' -Force
 & UsoClient.exe StartScan
+Write-Warning 'The WSUS server is no longer asked: updates come from Microsoft now.'
 Write-Output 'Windows Update follows its own settings again.'
