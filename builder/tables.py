@@ -37,9 +37,13 @@ def windows_zone(text: str) -> str:
 def locale_tag(text: str) -> str:
     """A language tag as Windows spells it, as `de-DE`."""
     found = _locales().get(text.casefold())
-    if found is None:
-        raise ValueError(_unknown("locale", text, _locales().values()))
-    return found
+    if found is not None:
+        return found
+    # the list of user locales has zh-Hans-CN where images and people write zh-CN
+    for language in _table("locales")["image_languages"]:
+        if language.casefold() == text.casefold():
+            return str(language)
+    raise ValueError(_unknown("locale", text, _locales().values()))
 
 
 def image_language(text: str) -> str:

@@ -172,6 +172,8 @@ def check_account(text: str) -> str:
     check_text(text)
     if not text.strip(" .") or text != text.strip() or len(text) > 20:
         raise ValueError("an account name has 1 to 20 characters, not only dots and blanks")
+    if text.casefold() == "none":
+        raise ValueError("NONE is a word that an account cannot have for a name")
     wrong = sorted(set(text) & set(ACCOUNT_FORBIDDEN))
     if wrong:
         raise ValueError(f"an account name cannot hold {' '.join(wrong)}")

@@ -133,9 +133,6 @@ class Api:
             try:
                 return _loaded(call, self._once(method, route, params, call), load)
             except PveError as error:
-                harmless = {Trouble.UNREACHABLE, Trouble.BUSY} | (
-                    {Trouble.UNKNOWN} if safe else set()
-                )
                 if error.trouble not in harmless or attempt == ATTEMPTS - 1:
                     raise
             self.clock.pause(2**attempt * (0.5 + self.clock.jitter() / 2))

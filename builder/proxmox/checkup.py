@@ -70,12 +70,12 @@ class _Rounds:
             self._nodes[node.name] = inspect_node(self._api, node)
         vmid = inspect_vmid(self._api, wanted.vmid, self._cluster.guests, reserved=self._reserved)
         self._reserved |= {vmid.vmid}
-        needs = make_needs(
-            wanted.subject(node=node.name, vmid=vmid.vmid), major=self._cluster.version.major
-        )
+        facts = self._nodes[node.name]
+        subject = wanted.subject(node=node.name, vmid=vmid.vmid, vnets=facts.vnets)
+        needs = make_needs(subject, major=self._cluster.version.major)
         unknown = [path for path in paths_of(needs) if path not in self._granted]
         self._granted |= inspect_granted(self._api, unknown)
-        findings = judge_host(wanted, self._cluster, self._nodes[node.name], vmid, self._granted)
+        findings = judge_host(wanted, self._cluster, facts, vmid, self._granted)
         return HostCheckup(host=wanted.name, node=node.name, vmid=vmid.vmid, findings=findings)
 
 

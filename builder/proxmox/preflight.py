@@ -65,7 +65,7 @@ def judge_host(
 ) -> tuple[Finding, ...]:
     """Everything there is to say about one host on its node."""
     return (
-        *_rights(wanted, cluster, node.node.name, vmid, granted),
+        *_rights(wanted, cluster, node, vmid, granted),
         _vmid(wanted, cluster, node.node.name, vmid),
         *_name(wanted, cluster, vmid),
         *_macs(wanted, cluster, vmid),
@@ -93,11 +93,12 @@ def judge_doubles(hosts: Iterable[Wanted]) -> Iterator[Finding]:
 def _rights(
     wanted: Wanted,
     cluster: ClusterFacts,
-    node: str,
+    node: NodeFacts,
     vmid: VmidFacts,
     granted: Mapping[str, frozenset[str]],
 ) -> Iterator[Finding]:
-    needs = make_needs(wanted.subject(node=node, vmid=vmid.vmid), major=cluster.version.major)
+    subject = wanted.subject(node=node.node.name, vmid=vmid.vmid, vnets=node.vnets)
+    needs = make_needs(subject, major=cluster.version.major)
     missing = find_missing(needs, granted)
     required = tuple(need for need in missing if not need.optional)
     optional = tuple(need for need in missing if need.optional)
@@ -215,7 +216,7 @@ def _storage(
     by_name = {storage.name: storage for storage in node.storages}
     fitting = [storage.name for storage in node.storages if content in storage.content]
     hint = f"set proxmox.{key}; for {content} there is {', '.join(fitting) or 'none'}"
-    if name not in by_name and granted.get(f"/storage/{name}", VISIBLE).isdisjoint(VISIBLE):
+    if name not in by_name and VISIBLE.isdisjoint(granted.get(f"/storage/{name}", ())):
         return warn(subject, "not seen: the token has no right on it", "grant the rights above")
     if name not in by_name:
         what = f"{node.node.name} has none of that name"
@@ -279,7 +280,10 @@ def _bridges(
         return
     known = {bridge.name for bridge in node.bridges}
     for network in dict.fromkeys(Network(bridge=n.bridge, vlan=n.vlan) for n in wanted.nics):
-        if network.bridge in known:
+        if network.bridge in node.vnets:
+            hint = "the token needs SDN.Use on /sdn/zones/ZONE/VNET of it"
+            yield warn("bridge", f"{network.bridge} is a VNet: SDN.Use on it not checked", hint)
+        elif network.bridge in known:
             yield fine("bridge", f"{network.bridge} is on {node.node.name}")
         elif "SDN.Use" in granted.get(network.path, frozenset()):
             # the VM would be made and would not start

@@ -94,6 +94,12 @@ class NodeFacts:
     room: Room | Unread
 
     @property
+    def vnets(self) -> frozenset[str]:
+        """The virtual networks among the bridges: their zone, and so their path, is not told."""
+        bridges = self.bridges if isinstance(self.bridges, tuple) else ()
+        return frozenset(bridge.name for bridge in bridges if bridge.vnet)
+
+    @property
     def isos(self) -> tuple[IsoFile, ...]:
         """Every ISO that was seen."""
         return tuple(

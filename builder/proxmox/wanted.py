@@ -43,8 +43,8 @@ class Wanted:
     windows: WantedIso
     virtio: WantedIso
 
-    def subject(self, *, node: str, vmid: int) -> Subject:
-        """What the rights of an installation on `node` as `vmid` are about."""
+    def subject(self, *, node: str, vmid: int, vnets: frozenset[str] = frozenset()) -> Subject:
+        """What the rights of an installation on `node` as `vmid` are about, `vnets` left out."""
         volids = [iso.volid for iso in (self.windows, self.virtio) if iso.volid]
         return Subject(
             node=node,
@@ -54,7 +54,11 @@ class Wanted:
             disk_storage=self.disk_storage,
             iso_storage=self.iso_storage,
             media_storages=tuple(volid.partition(":")[0] for volid in volids),
-            networks=tuple(Network(bridge=nic.bridge, vlan=nic.vlan) for nic in self.nics),
+            networks=tuple(
+                Network(bridge=nic.bridge, vlan=nic.vlan)
+                for nic in self.nics
+                if nic.bridge not in vnets
+            ),
         )
 
 

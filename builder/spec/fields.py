@@ -115,8 +115,14 @@ def _allocation_unit(size: int) -> int:
     return size
 
 
-Text = Annotated[str, AfterValidator(check_text)]
-Line = Annotated[str, AfterValidator(check_text), Field(min_length=1, max_length=63)]
+def _not_blank(text: str) -> str:
+    if check_text(text) and not text.strip():
+        raise ValueError("this text is made of blanks only; leave it out or write something")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_not_blank)]
+Line = Annotated[str, AfterValidator(_not_blank), Field(min_length=1, max_length=63)]
 Name = Annotated[str, AfterValidator(ComputerName)]
 Release = Annotated[str, AfterValidator(_release)]
 EditionKey = Annotated[Edition, Field(strict=False)]

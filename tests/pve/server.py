@@ -5,9 +5,11 @@ to 512 KiB as a form or JSON, one path that takes multipart, reasons in the stat
 """
 
 import contextlib
+import functools
 import json
 import re
 import socket
+import socketserver
 import ssl
 import threading
 import time
@@ -32,6 +34,13 @@ UPLOAD = re.compile(r"/nodes/[^/]+/storage/[^/]+/upload")
 FORM = "application/x-www-form-urlencoded"
 
 
+@functools.cache
+def _context(pem: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+    return context
+
+
 class FrontError(PveError):
     """Said by pveproxy itself: the body is the reason as plain text, not JSON."""
 
@@ -46,10 +55,16 @@ class Front(ThreadingHTTPServer):
     def __init__(self, pve: "FakeCluster", node: str, address: tuple[str, int], pem: Path):
         self.pve = pve
         self.node = node
-        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.context.load_cert_chain(pem)
+        self.context = _context(pem)
         self.open: set[socket.socket] = set()
+        self.acceptor: threading.Thread | None = None
+        self.stopped = False
         super().__init__(address, Exchange)
+
+    def server_bind(self) -> None:
+        """Without the look-up of its own name that http.server does: it may wait for a resolver."""
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = self.node, self.server_address[1]
 
     def accept(self) -> None:
         """Takes connections until the listening socket is shut down."""
@@ -67,6 +82,9 @@ class Front(ThreadingHTTPServer):
         """Ends the listener and every connection."""
         with contextlib.suppress(OSError):
             self.socket.shutdown(socket.SHUT_RDWR)
+        if self.acceptor:  # first it ends, then its descriptor may go to somebody else
+            self.acceptor.join(timeout=5)
+        self.stopped = True
         self.close_connections()
         self.server_close()
 
@@ -74,12 +92,14 @@ class Front(ThreadingHTTPServer):
         return self.pve.nodes[self.node].online  # a dead node's port: closed at once
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        self.pve.note_failure()
+        if not self.stopped:
+            self.pve.note_failure()
 
     def close_connections(self) -> None:
-        for connection in list(self.open):
+        for connection in self.open.copy():
             with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
+                # not SSLSocket's own, which would pull TLS from under the thread that reads
+                socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
 
 class Exchange(BaseHTTPRequestHandler):
@@ -137,47 +157,50 @@ class Exchange(BaseHTTPRequestHandler):
         self._exchange()
 
     def _exchange(self) -> None:
-        pve, started = self.server.pve, time.monotonic()
         url = urllib.parse.urlsplit(self.path)
-        path = urllib.parse.unquote(url.path).removeprefix(PREFIX)
-        status, self.body_taken = 0, False
-        user: str | None = None
-        params: dict[str, Value] = _decode(url.query)
+        self.started, self.body_taken = time.monotonic(), False
+        self.user: str | None = None
+        self.called = urllib.parse.unquote(url.path).removeprefix(PREFIX)
+        self.params: dict[str, Value] = _decode(url.query)
         try:
-            fault = pve.faults.choose(self.command, path)
-            user = self._authenticate(path)
-            upload = self._read_body(url.path, params)
-            if fault and fault.moment == "before":
-                fault.strike()
-            with pve.watch(self.command, path, self.server.node):
-                result = self._answer(user, path, params, upload)
-            if fault:
-                fault.strike()
-            if url.path.endswith("/vncwebsocket") and self.headers.get("Upgrade") == "websocket":
-                status = 101
-                self._open_console(str(params["vncticket"]))
-                return
-            status = 200
-            self._respond(200, "OK", {"data": result})
+            self._judge(url.path)
         except PveError as error:
-            status = error.status
             self._refuse(error)
         except Stalled as stall:
+            self._record(0)
             time.sleep(stall.seconds)
             self.close_connection = True
         except (Dropped, ConnectionError, TimeoutError, ssl.SSLError):
+            self._record(0)
             self.close_connection = True
-        finally:
-            seconds = time.monotonic() - started
-            pve.record(
-                node=self.server.node,
-                user=user,
-                method=self.command,
-                path=path,
-                params=params,
-                status=status,
-                seconds=seconds,
-            )
+
+    def _judge(self, raw_path: str) -> None:
+        pve = self.server.pve
+        fault = pve.faults.choose(self.command, self.called)
+        self.user = self._authenticate(self.called)
+        upload = self._read_body(raw_path, self.params)
+        if fault and fault.moment == "before":
+            fault.strike()
+        with pve.watch(self.command, self.called, self.server.node):
+            result = self._answer(self.user, self.called, self.params, upload)
+        if fault:
+            fault.strike()
+        if raw_path.endswith("/vncwebsocket") and self.headers.get("Upgrade") == "websocket":
+            self._open_console(str(self.params["vncticket"]))
+        else:
+            self._respond(200, "OK", {"data": result})
+
+    def _record(self, status: int) -> None:
+        """Before the answer goes out: whoever has it may look at the list."""
+        self.server.pve.record(
+            node=self.server.node,
+            user=self.user,
+            method=self.command,
+            path=self.called,
+            params=self.params,
+            status=status,
+            seconds=time.monotonic() - self.started,
+        )
 
     def _answer(
         self, user: str | None, path: str, params: dict[str, Value], upload: Uploaded | None
@@ -279,6 +302,7 @@ class Exchange(BaseHTTPRequestHandler):
     def _give_up(self, left: int) -> None:
         """Closes after the answer; takes a little more, or a reset may overtake the answer."""
         self.close_connection = True
+        self.request.settimeout(0.5)
         with contextlib.suppress(OSError):
             while 0 < left < 1_000_000:
                 left -= len(self.rfile.read1(65536)) or left
@@ -288,6 +312,7 @@ class Exchange(BaseHTTPRequestHandler):
         if not key or self.headers.get("Sec-WebSocket-Version") != "13":
             raise FrontError(500, "unsupported websocket-version")
         self.close_connection = True
+        self._record(101)
         self.send_response(101, "Switching Protocols")
         self.send_header("Upgrade", "websocket")
         self.send_header("Connection", "upgrade")
@@ -317,6 +342,7 @@ class Exchange(BaseHTTPRequestHandler):
     def _respond(self, status: int, reason: str, body: dict[str, Any] | str) -> None:
         plain = isinstance(body, str)
         content = body.encode() if isinstance(body, str) else json.dumps(body).encode()
+        self._record(status)
         self.send_response(status, reason)
         if not plain:
             self.send_header("Content-Type", "application/json;charset=UTF-8")
@@ -356,5 +382,6 @@ def _text(value: Any) -> Value:
 def serve(front: Front) -> threading.Thread:
     """Starts the thread that accepts connections; `stop` ends it without a poll's delay."""
     thread = threading.Thread(target=front.accept, name=f"pve-{front.node}", daemon=True)
+    front.acceptor = thread
     thread.start()
     return thread

@@ -81,7 +81,7 @@ def check_books(pve):
     assert pve.vms or not images
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from(RELEASES), st.lists(STEPS, max_size=12), FAULTS, DEATHS)
 def test_images_and_names_agree_after_any_sequence(release, steps, fault, death):
     clock = Clock()

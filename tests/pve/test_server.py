@@ -19,7 +19,7 @@ VM = {"name": "dc01", "memory": "4096", "scsi0": "local-lvm:vm-101-disk-0,size=6
 def test_certificate_is_the_clusters_own(pve):
     with pytest.raises(requests.exceptions.SSLError):
         requests.get(pve.url + "/version", verify=ssl.get_default_verify_paths().cafile, timeout=5)
-    pem = ssl.get_server_certificate(("127.0.0.1", pve.port))
+    pem = ssl.get_server_certificate(("127.0.0.1", pve.port), timeout=5)
     digest = __import__("hashlib").sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest().upper()
     assert digest == pve.node("pve1").fingerprint.replace(":", "")
     assert pve.node("pve1").fingerprint != pve.node("pve2").fingerprint

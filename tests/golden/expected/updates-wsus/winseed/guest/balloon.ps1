@@ -14,8 +14,13 @@ New-Item -ItemType Directory -Force -Path $folder | Out-Null
 $program = Join-Path $folder 'blnsvr.exe'
 Copy-Item -Force -LiteralPath $source -Destination $program
 & $program -i
-if (-not (Get-Service -Name 'BalloonService' -ErrorAction SilentlyContinue)) {
+$service = Get-Service -Name 'BalloonService' -ErrorAction SilentlyContinue
+if (-not $service) {
     Write-Output 'blnsvr.exe -i left no service BalloonService'
     exit 1
+}
+if ($service.Status -ne 'Running') {
+    Start-Service -Name 'BalloonService'
+    $service.WaitForStatus('Running', [TimeSpan]::FromSeconds(60))
 }
 exit 0
