@@ -36,7 +36,7 @@ characters = st.one_of(
     st.sampled_from(SIGNS),
     st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]).filter(lambda c: carried(ord(c))),
 )
-lines = st.text(characters, min_size=1, max_size=60)
+lines = st.text(characters, min_size=1, max_size=60).filter(str.strip)  # blanks alone are refused
 # learn.microsoft.com, "Naming conventions in Active Directory"; values.ComputerName refuses others
 names = st.from_regex(r"\A[A-Za-z][A-Za-z0-9-]{0,8}[A-Za-z0-9]\Z").map(lambda name: f"h{name}")
 # learn.microsoft.com, New-LocalUser, and unattend reference, LocalAccount Name (%)
