@@ -100,4 +100,4 @@ def test_nearest():
 @pytest.mark.parametrize("tag", ["zh-CN", "zh-TW", "ZH-hk"])
 def test_chinese_formats_are_written_as_images_are(tag):
     """The user locales are listed by script (zh-Hans-CN); people and media write zh-CN."""
-    assert tables.locale_tag(tag).casefold() == tag.casefold()
+    assert locale_tag(tag).casefold() == tag.casefold()
