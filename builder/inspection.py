@@ -7,18 +7,19 @@ import dataclasses
 import enum
 from collections import Counter
 from pathlib import Path
-from typing import Any, assert_never
+from typing import TYPE_CHECKING, Any, assert_never
 
-from builder.drivers import ARCH, os_folders
 from builder.errors import WinseedError
 from builder.manifest import PATH as MANIFEST
 from builder.manifest import Manifest, load_manifest
 from builder.media.image import DiscImage, inspect_image
 from builder.media.kinds import looks_like_virtio, looks_like_windows
-from builder.media.package import Package, inspect_packages
-from builder.media.virtio import VirtioMedia, inspect_virtio
 from builder.media.windows import WindowsMedia, inspect_windows
 from builder.releases import release_of_build
+
+if TYPE_CHECKING:
+    from builder.media.package import Package
+    from builder.media.virtio import VirtioMedia
 
 Document = dict[str, Any]
 
@@ -36,8 +37,8 @@ class VirtioDisc:
     """A virtio-win disc. `packages` of the server folders; `broken` are (folder, what)."""
 
     image: DiscImage
-    media: VirtioMedia
-    packages: tuple[Package, ...]
+    media: "VirtioMedia"
+    packages: "tuple[Package, ...]"
     broken: tuple[tuple[str, str], ...]
 
 
@@ -138,6 +139,11 @@ def disc_lines(disc: Disc) -> list[str]:
 
 def _inspect_virtio(image: DiscImage) -> VirtioDisc:
     """Packages of the folders that serve a Windows Server; equal folders are read once."""
+    # only this kind of disc needs drivers and signatures: 30 ms that a Windows disc does not wait
+    from builder.drivers import ARCH, os_folders  # noqa: PLC0415
+    from builder.media.package import inspect_packages  # noqa: PLC0415
+    from builder.media.virtio import inspect_virtio  # noqa: PLC0415
+
     media = inspect_virtio(image)
     wanted = {folder.os.casefold() for folder in os_folders()}
     seen: dict[tuple[Any, ...], tuple[Package, ...]] = {}
@@ -189,14 +195,14 @@ def _virtio_lines(disc: VirtioDisc) -> list[str]:
     ]
     for os in dict.fromkeys(package.folder.os for package in disc.packages):
         packages = [package for package in disc.packages if package.folder.os == os]
-        lines.append(f"  {os}/{ARCH}:")
+        lines.append(f"  {os}/{packages[0].folder.arch}:")
         lines += [f"    {_package_line(package)}" for package in packages]
     signers = Counter(package.check.signer.value for package in disc.packages)
     lines.append("  signatures: " + ", ".join(f"{name} {n}" for name, n in signers.items()))
     return lines + [f"  {folder}: {what}" for folder, what in disc.broken]
 
 
-def _package_line(package: Package) -> str:
+def _package_line(package: "Package") -> str:
     missing = f", MISSING {', '.join(package.missing)}" if package.missing else ""
     signed_by = f" ({package.signed_by})" if package.signed_by else ""
     return (
@@ -205,7 +211,7 @@ def _package_line(package: Package) -> str:
     )
 
 
-def _package_document(package: Package) -> Document:
+def _package_document(package: "Package") -> Document:
     return {
         "folder": package.folder.path,
         "inf": package.inf.name,

@@ -7,7 +7,6 @@ import gc
 import importlib
 import os
 import sys
-import traceback
 
 import click
 
@@ -84,6 +83,8 @@ def run(arguments: list[str]) -> int:
         code = winseed.main(args=arguments, prog_name="winseed", standalone_mode=False)
     except WinseedError as error:
         if debug:
+            import traceback
+
             traceback.print_exc()
         make_console().error(error)
         return error.code
