@@ -65,7 +65,8 @@ def load_release(release: str) -> Release:
 
 def release_of_build(build: int) -> Release | None:
     """The release whose media carry `build`, or None for any other Windows."""
-    for release in map(load_release, release_ids()):
+    # newest first: a table is read only when no newer release fits
+    for release in map(load_release, reversed(release_ids())):
         if release.build == build:
             return release
     return None

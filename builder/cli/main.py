@@ -7,12 +7,15 @@ import gc
 import importlib
 import os
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from builder import __version__
-from builder.console import Console
 from builder.errors import ExitCode, WinseedError
+
+if TYPE_CHECKING:
+    from builder.console import Console
 
 # A call is short and makes little garbage; at Python's 700 a large disc is walked over and over.
 GC_THRESHOLD = 20_000
@@ -51,8 +54,10 @@ class Verbs(click.Group):
             formatter.write_dl(list(VERBS.items()))
 
 
-def make_console(*, quiet: bool = False) -> Console:
+def make_console(*, quiet: bool = False) -> "Console":
     """The console of this process: colours unless NO_COLOR, bars only on a terminal."""
+    from builder.console import Console
+
     live = sys.stderr.isatty()
     color = live and not os.environ.get("NO_COLOR")
     return Console(stream=sys.stderr, live=live, color=color, quiet=quiet)
