@@ -75,6 +75,8 @@ def winseed(ctx: click.Context, debug: bool) -> None:
 def main() -> None:
     """Entry point: the only place that ends the process."""
     gc.set_threshold(GC_THRESHOLD, 20, 20)
+    # plugins of the environment have no business with specs; looking for them takes 15 ms
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     code = run(sys.argv[1:])
     gc.freeze()  # or the interpreter, ending, would visit every object once more: 0.1 s
     sys.exit(code)
