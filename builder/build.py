@@ -15,6 +15,7 @@ from builder.drivers import candidate_folders, known_drivers, load_layout
 from builder.errors import ExitCode, WinseedError
 from builder.files import create_private_file, write_file
 from builder.machine import Machine, make_machine
+from builder.manifest import PATH as MANIFEST
 from builder.media.attachment import Attachment, inspect_attachment
 from builder.media.image import Extent, inspect_image
 from builder.media.package import Package, PackageMember, inspect_member, inspect_packages
@@ -33,7 +34,6 @@ from builder.spec.load import resolve_release
 from builder.spec.model import HostSpec
 from builder.values import Bus, Delivery
 
-MANIFEST = "winseed/manifest.json"
 WINPE_DRIVER = "$WinPEDriver$"
 ARCH = "amd64"
 

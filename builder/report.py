@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, assert_never
 
 from builder.disc import Content, SourceFile, compute_sha256
+from builder.machine import install_slot
 from builder.plan.model import (
     GivenKey,
     ImageByIndex,
@@ -134,7 +135,7 @@ def describe_disks(plan: Plan) -> str:
 
 def disk_slot(plan: Plan) -> str:
     """The slot of the install disk: `scsi0`."""
-    return {Bus.SCSI: "scsi0", Bus.VIRTIO: "virtio0", Bus.SATA: "sata1"}[plan.disk.bus]
+    return str(install_slot(plan.disk.bus))
 
 
 def describe_machine(plan: Plan) -> str:

@@ -1,12 +1,10 @@
 """`winseed drivers`: which driver serves each device of a machine."""
 
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from builder.cli.options import Call, host_options
+from builder.cli.options import Call, host_options, read_vm_config, shelf_of_call
 from builder.errors import ExitCode, WinseedError
 
 if TYPE_CHECKING:
@@ -68,7 +66,7 @@ def _for_machine(host: "HostSpec", path: str) -> Any:
     from builder.build import with_release
     from builder.vm_config import load_machine
 
-    text, source = _read(path)
+    text, source = read_vm_config(path)
     machine = load_machine(text, source=source)
     assumed = host.release is None and host.windows_iso is None
     if assumed:
@@ -85,7 +83,7 @@ def _report(host: "HostSpec", machine: "Machine", *, source: str, assumed: bool)
     from builder.releases import load_release
 
     release = load_release(host.release or "")
-    facts = inspect_drivers(host, machine, release, _shelf())
+    facts = inspect_drivers(host, machine, release, shelf_of_call())
     choice = choose_drivers(machine, release, facts)
     return make_report(machine, release, choice, source=source, assumed=assumed)
 
@@ -100,37 +98,4 @@ def _likely_release(machine: "Machine") -> str:
 
 
 def _windows(host: "HostSpec") -> Any:
-    return _shelf().windows(host.windows_iso) if host.windows_iso else None
-
-
-def _shelf() -> Any:
-    from builder.build import Shelf
-
-    return click.get_current_context().meta.setdefault("shelf", Shelf())
-
-
-def _read(path: str) -> tuple[str, str]:
-    """The text of a configuration, and the name of where it came from."""
-    from builder.vm_config import LARGEST_CONFIG
-
-    source = "standard input" if path == "-" else path
-    try:
-        if path == "-":
-            data = sys.stdin.buffer.read(LARGEST_CONFIG + 1)
-        else:
-            with Path(path).open("rb") as file:
-                data = file.read(LARGEST_CONFIG + 1)
-    except OSError as error:
-        raise WinseedError(
-            f"cannot read {source}: {error.strerror}",
-            code=ExitCode.SPEC,
-            hint="write one with `qm config VMID > vm.conf`",
-        ) from None
-    if len(data) > LARGEST_CONFIG:
-        raise WinseedError(f"{source} is too large for a VM configuration", code=ExitCode.SPEC)
-    try:
-        return data.decode("utf-8-sig"), source
-    except UnicodeDecodeError as error:
-        raise WinseedError(
-            f"{source} is not UTF-8 text (byte {error.start})", code=ExitCode.SPEC
-        ) from None
+    return shelf_of_call().windows(host.windows_iso) if host.windows_iso else None

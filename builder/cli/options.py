@@ -3,15 +3,19 @@
 import dataclasses
 import functools
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
 from builder.errors import ExitCode, WinseedError
 from builder.spec.load import LARGEST_SPEC, Override, Site, load_site
+
+if TYPE_CHECKING:
+    from builder.build import Shelf
 
 SPEC_NAME = "winseed.toml"
 OVERRIDES = ("release", "edition", "sku", "channel", "virtio_iso", "windows_iso", "virtio_release")
@@ -147,3 +151,41 @@ def source_date_epoch(default: int) -> int:
             code=ExitCode.SPEC,
         )
     return int(text)
+
+
+def shelf_of_call() -> "Shelf":
+    """The media of this call: each is inspected once, whichever part of the verb asks."""
+    from builder.build import Shelf
+
+    meta = click.get_current_context().meta
+    if "shelf" not in meta:
+        meta["shelf"] = Shelf()
+    shelf: Shelf = meta["shelf"]
+    return shelf
+
+
+def read_vm_config(path: str) -> tuple[str, str]:
+    """The text of `qm config` in a file (`-`: standard input), and where it came from."""
+    from builder.vm_config import LARGEST_CONFIG
+
+    source = "standard input" if path == "-" else path
+    try:
+        if path == "-":
+            data = sys.stdin.buffer.read(LARGEST_CONFIG + 1)
+        else:
+            with Path(path).open("rb") as file:
+                data = file.read(LARGEST_CONFIG + 1)
+    except OSError as error:
+        raise WinseedError(
+            f"cannot read {source}: {error.strerror}",
+            code=ExitCode.SPEC,
+            hint="write one with `qm config VMID > vm.conf`",
+        ) from None
+    if len(data) > LARGEST_CONFIG:
+        raise WinseedError(f"{source} is too large for a VM configuration", code=ExitCode.SPEC)
+    try:
+        return data.decode("utf-8-sig"), source
+    except UnicodeDecodeError as error:
+        raise WinseedError(
+            f"{source} is not UTF-8 text (byte {error.start})", code=ExitCode.SPEC
+        ) from None

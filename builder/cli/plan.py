@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from builder.cli.main import make_console
-from builder.cli.options import Call, host_options
+from builder.cli.options import Call, host_options, shelf_of_call
 from builder.errors import ExitCode, WinseedError
 
 
@@ -47,17 +47,10 @@ def _plan(call: Call, host: Any) -> Any:
     return plan_host(
         host,
         site=call.site.spec.name,
-        shelf=_shelf(),
+        shelf=shelf_of_call(),
         secrets=placeholder_secrets(host),
         version=__version__,
     )
-
-
-def _shelf() -> Any:
-    from builder.build import Shelf
-
-    context = click.get_current_context()
-    return context.meta.setdefault("shelf", Shelf())
 
 
 def _print_difference(plans: list[Any], other: Path, *, as_json: bool) -> None:

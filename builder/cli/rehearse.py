@@ -1,13 +1,12 @@
 """`winseed rehearse`: what Setup will do with these discs on this machine."""
 
-import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from builder.cli.options import Call, host_options
+from builder.cli.options import Call, host_options, read_vm_config, shelf_of_call
 from builder.errors import ExitCode, WinseedError
 
 if TYPE_CHECKING:
@@ -119,7 +118,7 @@ def _build(call: Call, host: "HostSpec", folder: Path) -> tuple[Path, Any]:
     plan = plan_host(
         host,
         site=call.site.spec.name,
-        shelf=_shelf(),
+        shelf=shelf_of_call(),
         secrets=placeholder_secrets(host),
         version=__version__,
     )
@@ -135,15 +134,9 @@ def _planned(plan: Any, path: Path, host: "HostSpec", content: Any) -> "Rehearsa
 
     windows = None
     if host.windows_iso is not None:
-        shelf = _shelf()
+        shelf = shelf_of_call()
         windows = windows_facts(shelf.image(host.windows_iso), shelf.windows(host.windows_iso))
     return rehearse_plan(plan, path, windows=windows, content=content)
-
-
-def _shelf() -> Any:
-    from builder.build import Shelf
-
-    return click.get_current_context().meta.setdefault("shelf", Shelf())
 
 
 def _write_page(rehearsal: "Rehearsal", path: Path) -> None:
@@ -157,25 +150,8 @@ def _write_page(rehearsal: "Rehearsal", path: Path) -> None:
 
 def _configuration(path: str | None) -> "Configuration | None":
     from builder.rehearsal.sources import Configuration
-    from builder.vm_config import LARGEST_CONFIG
 
     if path is None:
         return None
-    source = "standard input" if path == "-" else path
-    try:
-        if path == "-":
-            data = sys.stdin.buffer.read(LARGEST_CONFIG + 1)
-        else:
-            with Path(path).open("rb") as file:
-                data = file.read(LARGEST_CONFIG + 1)
-        if len(data) > LARGEST_CONFIG:
-            raise WinseedError(f"{source} is too large", code=ExitCode.SPEC)
-        return Configuration(text=data.decode("utf-8-sig"), source=source)
-    except OSError as error:
-        raise WinseedError(
-            f"cannot read {source}: {error.strerror}",
-            code=ExitCode.SPEC,
-            hint="write one with `qm config VMID > vm.conf`",
-        ) from None
-    except UnicodeDecodeError:
-        raise WinseedError(f"{source} is not UTF-8 text", code=ExitCode.SPEC) from None
+    text, source = read_vm_config(path)
+    return Configuration(text=text, source=source)

@@ -14,15 +14,6 @@ from builder.values import Secret
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class CommandResult:
-    """What a command left: its output as bytes of the guest's code page, cut at 16 MiB."""
-
-    code: int
-    out: bytes
-    err: bytes
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class GuestSystem:
     """Windows as the agent tells it; `build` as `26100`, "" where it does not say."""
 
@@ -52,25 +43,6 @@ def start_command(
     return api.change(
         "POST", (*_agent(node, vmid), "exec"), values, lambda answer: int(answer["pid"])
     )
-
-
-def take_result(api: Api, node: str, vmid: int, pid: int) -> CommandResult | None:
-    """The result of a program, None while it runs. It is given once: keep it at once.
-
-    So the question is not repeated when the answer is lost.
-    """
-
-    def load(answer: Any) -> CommandResult | None:
-        if not answer["exited"]:
-            return None
-        out, err = answer.get("out-data") or "", answer.get("err-data") or ""
-        return CommandResult(
-            code=int(answer.get("exitcode") or 0),
-            out=out.encode("latin-1", "replace"),
-            err=err.encode("latin-1", "replace"),
-        )
-
-    return api.change("GET", (*_agent(node, vmid), "exec-status"), {"pid": pid}, load)
 
 
 def inspect_system(api: Api, node: str, vmid: int) -> GuestSystem:

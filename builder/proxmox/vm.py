@@ -4,7 +4,6 @@
 `tasks.py` before trying again. Calls: proxmox/qemu-server at e6352be, src/PVE/API2/Qemu.pm.
 """
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,36 +11,10 @@ from builder.proxmox.api import Api, Value
 from builder.proxmox.tasks import Upid, load_upid, load_upid_or_none
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class PendingChange:
-    """A setting that waits for the next cold start: its new value, None when it goes away."""
-
-    key: str
-    current: str | None
-    pending: str | None
-
-
 def create_vm(api: Api, node: str, vmid: int, settings: Mapping[str, Value]) -> Upid:
     """Make a VM with new disks. Not repeated: a lost answer may have made it."""
     values = {"vmid": vmid, **settings}
     return api.change("POST", ("nodes", node, "qemu"), values, load_upid)
-
-
-def change_config(
-    api: Api,
-    node: str,
-    vmid: int,
-    settings: Mapping[str, Value],
-    *,
-    digest: str,
-    delete: tuple[str, ...] = (),
-) -> Upid | None:
-    """Change settings in the background; None when it was done at once.
-
-    `digest` is that of the configuration the change was decided on: CHANGED when it is another.
-    """
-    values: dict[str, Value] = {**settings, "digest": digest, "delete": ",".join(delete) or None}
-    return api.change("POST", (*_vm(node, vmid), "config"), values, load_upid_or_none)
 
 
 def set_config(
@@ -58,23 +31,6 @@ def set_config(
     api.change("PUT", (*_vm(node, vmid), "config"), values, _nothing)
 
 
-def inspect_pending(api: Api, node: str, vmid: int) -> tuple[PendingChange, ...]:
-    """What waits for a cold start; a restart from inside Windows is none."""
-
-    def load(answer: Any) -> tuple[PendingChange, ...]:
-        return tuple(
-            PendingChange(
-                key=str(row["key"]),
-                current=str(row["value"]) if "value" in row else None,
-                pending=str(row["pending"]) if "pending" in row else None,
-            )
-            for row in answer
-            if "pending" in row or row.get("delete")
-        )
-
-    return api.get((*_vm(node, vmid), "pending"), load)
-
-
 def destroy_vm(api: Api, node: str, vmid: int) -> Upid:
     """Destroy a stopped VM with the disks its configuration names, and nothing else."""
     values: dict[str, Value] = {"purge": True, "destroy-unreferenced-disks": False}
@@ -84,21 +40,6 @@ def destroy_vm(api: Api, node: str, vmid: int) -> Upid:
 def start_vm(api: Api, node: str, vmid: int) -> Upid:
     """Switch on. The task may succeed with warnings, and fails when the VM runs already."""
     return _power(api, node, vmid, "start")
-
-
-def stop_vm(api: Api, node: str, vmid: int) -> Upid:
-    """Pull the plug."""
-    return _power(api, node, vmid, "stop")
-
-
-def reset_vm(api: Api, node: str, vmid: int) -> Upid:
-    """Press the reset button; pending changes stay pending."""
-    return _power(api, node, vmid, "reset")
-
-
-def shutdown_vm(api: Api, node: str, vmid: int, *, timeout: int, force: bool) -> Upid:
-    """Ask Windows to shut down within `timeout` seconds, then pull the plug if `force`."""
-    return _power(api, node, vmid, "shutdown", timeout=timeout, forceStop=force)
 
 
 def send_key(api: Api, node: str, vmid: int, key: str) -> None:

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from builder.disc import InlineFile, check_names, write_disc
+from builder.disc import InlineFile, write_disc
 from builder.errors import ExitCode, WinseedError
 from builder.media.image import inspect_image
+from builder.names import check_names
 
 ODD = st.text(st.characters(min_codepoint=33, max_codepoint=126, exclude_characters='<>:"/|?*\\;'))
 COMPONENTS = st.one_of(
