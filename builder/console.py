@@ -7,7 +7,7 @@ mask, so a secret that slipped into a message is shown as `***`.
 import contextlib
 import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, TextIO
 
 from builder.errors import WinseedError
@@ -16,6 +16,7 @@ MASK = "***"
 SHORTEST_SECRET = 4  # masking shorter strings would garble ordinary words
 
 RED, YELLOW, DIM, BOLD, PLAIN = "\x1b[31m", "\x1b[33m", "\x1b[2m", "\x1b[1m", "\x1b[0m"
+STYLES = {RED: "red", YELLOW: "yellow", DIM: "dim", BOLD: "bold"}
 
 
 class Progress(Protocol):
@@ -44,6 +45,7 @@ class Console:
     color: bool = False
     quiet: bool = False
     secrets: set[str] = dataclasses.field(default_factory=set)
+    above: Callable[[str, str], None] | None = None  # prints a line above a moving table
 
     def hide(self, *secrets: str) -> None:
         """Show each of `secrets` as `***` from now on."""
@@ -58,6 +60,9 @@ class Console:
     def line(self, text: str, color: str = "") -> None:
         """Print one line."""
         text = self.masked(text)
+        if self.above is not None:
+            self.above(text, color)
+            return
         print(f"{color}{text}{PLAIN}" if color and self.color else text, file=self.stream)
 
     def note(self, text: str) -> None:
@@ -89,7 +94,7 @@ class Console:
     @contextlib.contextmanager
     def progress(self, label: str, total: int) -> Iterator[Progress]:
         """Report on `total` bytes of work: a bar with rate and time left, or a plain line."""
-        if not self.live or self.quiet:
+        if not self.live or self.quiet or self.above is not None:
             yield NoProgress()
             self.note(label)
             return
@@ -102,13 +107,56 @@ class Console:
     @contextlib.contextmanager
     def counting(self, label: str, total: int) -> Iterator[Progress]:
         """Report on `total` things: a bar with count and time left on a terminal, else nothing."""
-        if not self.live:
+        if not self.live or self.above is not None:
             yield NoProgress()
             return
         from rich.progress import MofNCompleteColumn, TimeRemainingColumn
 
         with self._bar(label, total, (MofNCompleteColumn(), TimeRemainingColumn())) as bar:
             yield bar
+
+    @contextlib.contextmanager
+    def table(
+        self,
+        heads: Sequence[str],
+        rows: Callable[[int], Sequence[tuple[str, Sequence[str]]]],
+        summary: Callable[[], str],
+    ) -> Iterator[None]:
+        """Show a table while this lasts, on a terminal only; lines appear above it.
+
+        `rows` is asked every second for at most so many rows, each with its colour.
+        """
+        from rich.console import Console as Screen
+        from rich.live import Live
+        from rich.table import Table
+        from rich.text import Text
+
+        screen = Screen(file=self.stream, no_color=not self.color)
+
+        def styled(text: str, color: str = "") -> Text:
+            return Text(self.masked(text), style=STYLES.get(color, "") if self.color else "")
+
+        def draw() -> Table:
+            table = Table(
+                box=None, pad_edge=False, expand=True, header_style="bold" if self.color else ""
+            )  # fmt: skip
+            table.caption, table.caption_justify = styled(summary(), DIM), "left"
+            for number, head in enumerate(heads):
+                ratio = 1 if number == len(heads) - 1 else None
+                table.add_column(head, no_wrap=True, overflow="ellipsis", ratio=ratio)
+            for color, cells in rows(max(1, screen.height - 4)):
+                table.add_row(*(styled(cell, color) for cell in cells))
+            return table
+
+        with Live(
+            console=screen, get_renderable=draw, refresh_per_second=1,
+            redirect_stdout=False, redirect_stderr=False,
+        ):  # fmt: skip
+            self.above = lambda text, color: screen.print(styled(text, color), soft_wrap=True)
+            try:
+                yield
+            finally:
+                self.above = None
 
     @contextlib.contextmanager
     def _bar(self, label: str, total: int, columns: tuple[Any, ...]) -> Iterator[Progress]:

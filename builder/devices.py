@@ -3,7 +3,6 @@
 What QEMU shows is data: `[[device]]` in `drivers/catalog.toml`, with its sources.
 """
 
-import dataclasses
 import functools
 import tomllib
 from collections.abc import Iterable, Iterator
@@ -25,9 +24,10 @@ from builder.machine import (
     Slot,
     VirtioVga,
 )
+from builder.record import record
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class PciId:
     """A PCI function as the guest sees it: `vendor:device` in hex; parts may be "" for unknown."""
 
@@ -56,7 +56,7 @@ class PciId:
         return (*ids, base)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class VirtioDevice:
     """A device that virtio-win has a driver for.
 
@@ -73,7 +73,7 @@ class VirtioDevice:
     note: str
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class InboxDevice:
     """A device that Windows is expected to drive by itself; `shown` is None for what is not PCI."""
 
@@ -84,7 +84,7 @@ class InboxDevice:
     note: str
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class ForeignDevice:
     """A device that virtio-win does not serve, and nobody told who does."""
 
@@ -99,7 +99,7 @@ class ForeignDevice:
 MachineDevice = VirtioDevice | InboxDevice | ForeignDevice
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class DeviceRow:
     """A row of the catalog; a transitional form only for virtio devices that have one."""
 

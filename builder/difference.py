@@ -1,11 +1,12 @@
 """Where two plans differ: a planned host against the manifest of a medium."""
 
-import dataclasses
 import json
 from typing import Any
 
+from builder.record import record
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+
+@record
 class Difference:
     """One value that two plans do not share; "(none)" where a side has no such key."""
 

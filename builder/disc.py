@@ -13,7 +13,7 @@ import re
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, BinaryIO, assert_never, cast
 
@@ -27,6 +27,7 @@ from builder.errors import ExitCode, Problem, WinseedError
 from builder.files import draft, prepare_folder, refuse_full, target_errors
 from builder.media.image import Extent, inspect_image
 from builder.names import check_names, folders_of, printable
+from builder.record import record
 
 CHUNK = 1 << 20  # bytes read at once
 SECTOR = 2048
@@ -36,7 +37,7 @@ LATEST_EPOCH = 0xFFFFFFFF  # the year byte of ECMA-119 9.1.5 ends in 2155
 LABEL = re.compile(r"[A-Z0-9_]{1,16}")  # d-characters of ECMA-119 7.4.1; 16 is Joliet's limit
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class InlineFile:
     """Bytes at hand: a rendered answer file or script. `repr` hides them: they may hold secrets."""
 
@@ -48,7 +49,7 @@ class InlineFile:
         return len(self.data)
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class SourceFile:
     """Bytes that lie in another file: ranges of a disc image, or a whole file as one range.
 
@@ -69,7 +70,7 @@ class SourceFile:
 Content = InlineFile | SourceFile
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class WrittenFile:
     """One file as it was read back from the image: posix path, bytes, hex digest."""
 
@@ -78,7 +79,7 @@ class WrittenFile:
     sha256: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class Artifact:
     """A finished image; `files` sorted by path."""
 

@@ -9,13 +9,14 @@ from builder.errors import Problem
 from builder.machine import DriveBus, Machine, Ovmf
 from builder.match import Inbox, Match, Served, Unserved, match_devices
 from builder.plan.drivers import DriverChoice, signature_risks
+from builder.record import record
 from builder.releases import Release
 
 Document = dict[str, Any]
 HEAD = ("device", "at", "PCI id", "driver", "INF", "version", "signer", "verdict")
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class DriverReport:
     """A machine, the drivers chosen for it, and how they meet.
 

@@ -4,7 +4,6 @@ The knowledge is data: `drivers/catalog.toml` (device -> driver -> folder), `kno
 (combinations that fail, with sources) and `layouts/` (folders of known virtio-win releases).
 """
 
-import dataclasses
 import fnmatch
 import functools
 import json
@@ -14,12 +13,13 @@ from typing import Any, Literal
 
 from builder import resources
 from builder.errors import ExitCode, WinseedError
+from builder.record import record
 from builder.tables import nearest
 
 ARCH = "amd64"
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class OsFolder:
     """A virtio-win folder that serves a Windows release, from virtio-win `since` on.
 
@@ -35,7 +35,7 @@ class OsFolder:
     note: str
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Driver:
     """A driver of virtio-win; `boot` ones are loaded by Windows PE, `extras` travel along."""
 
@@ -46,7 +46,7 @@ class Driver:
     pci: tuple[str, ...]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class KnownBad:
     """A combination that fails: empty values match everything.
 
@@ -68,7 +68,7 @@ class KnownBad:
     source: str
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Layout:
     """A known virtio-win release: `<driver>/<os>/<arch>` -> file names, as on the disc."""
 
@@ -78,7 +78,7 @@ class Layout:
     guest_agents: tuple[str, ...]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Combination:
     """What a known-bad row is compared with; `installers` run in the guest (`qemu-ga`)."""
 

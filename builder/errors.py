@@ -3,10 +3,11 @@
 Anything else that reaches the command line is our bug and exits with 1.
 """
 
-import dataclasses
 import enum
 import functools
 from collections.abc import Callable
+
+from builder.record import record
 
 
 class ExitCode(enum.IntEnum):
@@ -23,7 +24,7 @@ class ExitCode(enum.IntEnum):
     INTERRUPTED = 130
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Problem:
     """One thing that is wrong: where (`host[0].nic[1].gateway`, a file), what, and the way out."""
 

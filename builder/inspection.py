@@ -15,6 +15,7 @@ from builder.manifest import Manifest, load_manifest
 from builder.media.image import DiscImage, inspect_image
 from builder.media.kinds import looks_like_virtio, looks_like_windows
 from builder.media.windows import WindowsMedia, inspect_windows
+from builder.record import record
 from builder.releases import release_of_build
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 Document = dict[str, Any]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class WindowsDisc:
     """A Windows installation disc."""
 
@@ -32,7 +33,7 @@ class WindowsDisc:
     media: WindowsMedia
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class VirtioDisc:
     """A virtio-win disc. `packages` of the server folders; `broken` are (folder, what)."""
 
@@ -42,7 +43,7 @@ class VirtioDisc:
     broken: tuple[tuple[str, str], ...]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class AnswerDisc:
     """An answer ISO of winseed."""
 
@@ -50,7 +51,7 @@ class AnswerDisc:
     manifest: Manifest
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class OtherDisc:
     """Any other disc; `has_answer_file` tells a foreign answer ISO."""
 

@@ -7,10 +7,10 @@ Words and defaults: proxmox/qemu-server at e6352be, src/PVE/QemuServer.pm (`$con
 src/PVE/QemuServer/{Drive,DriveDevice,Agent,Network,OVMF,Virtiofs}.pm.
 """
 
-import dataclasses
 import enum
 from collections.abc import Iterator
 
+from builder.record import record
 from builder.releases import Release
 from builder.spec.model import HostSpec
 from builder.values import Bus, Firmware
@@ -58,7 +58,7 @@ class AgentKind(enum.Enum):
     ISA = "isa"
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Slot:
     """Where a drive is plugged in: prints as `scsi0`."""
 
@@ -69,7 +69,7 @@ class Slot:
         return f"{self.bus.value}{self.number}"
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Disk:
     """A disk; `volume` is "" when it has yet to be made, `size` in bytes, None when not told."""
 
@@ -78,7 +78,7 @@ class Disk:
     size: int | None
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class CdDrive:
     """A CD drive; `volume` is None while it is empty."""
 
@@ -89,7 +89,7 @@ class CdDrive:
 Drive = Disk | CdDrive
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class EfiDisk:
     """Where OVMF keeps its variables; `enrolled` are Microsoft's keys, without them no Secure Boot.
 
@@ -101,12 +101,12 @@ class EfiDisk:
     enrolled: bool
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class SeaBios:
     """BIOS firmware."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Ovmf:
     """UEFI firmware; without `efi_disk` it forgets its variables."""
 
@@ -116,7 +116,7 @@ class Ovmf:
 MachineFirmware = SeaBios | Ovmf
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Tpm:
     """An emulated TPM; `version` as `v2.0`."""
 
@@ -124,7 +124,7 @@ class Tpm:
     version: str
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Nic:
     """A network card. `mac` and `bridge` are None when the configuration leaves them out."""
 
@@ -138,28 +138,28 @@ class Nic:
         return f"net{self.number}"
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class VirtioVga:
     """`vga: virtio` or `virtio-gl`."""
 
     gl: bool
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Qxl:
     """`vga: qxl` to `qxl4`: a card for each of the `heads`."""
 
     heads: int
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class EmulatedVga:
     """A card of the `std`, `cirrus` or `vmware` kind."""
 
     model: str
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class NoVga:
     """No card: nothing, or a serial port in its place."""
 
@@ -167,7 +167,7 @@ class NoVga:
 Vga = VirtioVga | Qxl | EmulatedVga | NoVga
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Extra:
     """A device beside the usual ones: `name` of the key, `model` of what is behind it."""
 
@@ -175,7 +175,7 @@ class Extra:
     model: str
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Machine:
     """A VM. `machine_type` as written, `boot` the slots and cards in the order of trying.
 
@@ -263,8 +263,8 @@ def make_machine(host: HostSpec, release: Release) -> Machine:
     return Machine(
         name=host.name,
         ostype=release.ostype,
-        chipset=Chipset.Q35,
-        machine_type="q35",
+        chipset=Chipset(spec.chipset),
+        machine_type="q35" if spec.chipset == "q35" else "pc",
         firmware=Ovmf(efi_disk=efi_disk) if uefi else SeaBios(),
         tpm=Tpm(volume="", version="v2.0") if uefi and spec.tpm else None,
         cores=spec.cores,

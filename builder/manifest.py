@@ -1,17 +1,17 @@
 """The manifest of an answer ISO that exists: beside it, or on it."""
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
 from builder.errors import ExitCode, WinseedError
+from builder.record import record
 
 PATH = "winseed/manifest.json"
 LARGEST = 64 * 1024 * 1024
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Manifest:
     """What a medium says of itself; `plan` as JSON values, secrets as `***`."""
 

@@ -4,7 +4,6 @@ An offer is a package somebody could install: read from a disc, or known from th
 virtio-win release. Windows chooses by hardware id; so does this.
 """
 
-import dataclasses
 from collections.abc import Iterable
 from typing import assert_never
 
@@ -12,13 +11,14 @@ from builder.devices import ForeignDevice, InboxDevice, MachineDevice, VirtioDev
 from builder.drivers import ARCH, Driver, Layout, OsFolder
 from builder.media.catalog import Level, SignatureVerdict, judge_signature
 from builder.media.package import Package
+from builder.record import record
 from builder.releases import Release
 
 WINDOWS_8_1, WINDOWS_10 = (6, 3), (10, 0)
 _FIRST_10 = 10240
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Offer:
     """A package and what was found out about it.
 
@@ -59,7 +59,7 @@ class Offer:
         return not (self.refused or left_out)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Served:
     """A device and the package that drives it; `hardware_id` is the one they meet at."""
 
@@ -68,14 +68,14 @@ class Served:
     hardware_id: str
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Inbox:
     """A device that needs nothing of virtio-win."""
 
     device: InboxDevice
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Unserved:
     """A device without a driver, and why."""
 

@@ -1,15 +1,15 @@
 """The Windows Server releases winseed knows: `answer_templates/releases/<id>.toml` as values."""
 
-import dataclasses
 import functools
 import tomllib
 from pathlib import Path
 
 from builder import resources
-from builder.values import Delivery, Edition, Firmware, Sku
+from builder.record import record
+from builder.values import Delivery, Edition, Firmware, Sku, WdsBoot
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class ReleaseImage:
     """An image of the release's media: `name` is "" where no public source tells it."""
 
@@ -22,7 +22,7 @@ class ReleaseImage:
     kms_key: str
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Release:
     """One Windows Server release; `build` as in `10.0.<build>`."""
 
@@ -35,6 +35,7 @@ class Release:
     use_configuration_set: bool
     adds_recovery: bool
     needs_key: bool
+    wds_boot: WdsBoot
     openssh_inbox: bool
     sconfig_autostart: bool
     au_option_7: bool
@@ -97,6 +98,7 @@ def _load(path: Path) -> Release:
         use_configuration_set=table["delivery"]["use_configuration_set"],
         adds_recovery=table["setup"]["adds_recovery"],
         needs_key=table["setup"]["needs_key"],
+        wds_boot=WdsBoot(table["setup"]["wds_boot"]),
         openssh_inbox=table["guest"]["openssh_inbox"],
         sconfig_autostart=table["guest"]["sconfig_autostart"],
         au_option_7=table["guest"]["au_option_7"],

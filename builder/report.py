@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 VERSION = 1
 NEXT = (
     "upload, mount, start, press a key at the Windows CD's prompt; when Windows is up: "
-    "eject all three CDs and delete this ISO"
+    "`winseed settle {host}`, or by hand: eject all three CDs and delete {what}"
 )
 ASSUMED_CHANNEL = "FT09"  # answer_templates/beliefs.toml
 SLOTS = {"windows": "ide2", "virtio": "ide0", "answer": "sata0"}
@@ -285,10 +285,11 @@ def iso_lines(delivered: "list[Delivered]") -> list[str]:
         f"{SLOTS['windows']} Windows ISO, {SLOTS['virtio']} virtio-win ISO, "
         f"{SLOTS['answer']} the answer ISO; the install disk empty and the only disk"
     )
+    following = NEXT.format(host="HOST", what="its ISO")
     return [
         *rows,
         f"{len(delivered)} answer ISOs; `winseed plan --host NAME` shows each VM",
-        *(f"{name:<9}{text}" for name, text in (("cds", slots), ("next", NEXT))),
+        *(f"{name:<9}{text}" for name, text in (("cds", slots), ("next", following))),
     ]
 
 
@@ -325,7 +326,7 @@ def _one_iso(item: "Delivered") -> list[str]:
         ("password", f"{password}{change}"),
         ("vm", f"{describe_machine(plan)} {describe_nics(plan)}"),
         ("cds", _cds(plan)),
-        ("next", NEXT),
+        ("next", NEXT.format(host=plan.host.lower(), what="this ISO")),
     ]
     if plan.updates.duty:
         rows.append(("updates", plan.updates.duty))

@@ -79,6 +79,20 @@ class Secret:
         return hash(self._text)
 
 
+class WdsBoot(enum.Enum):
+    """What Windows Deployment Services make of the boot.wim of a release's media."""
+
+    WORKS = "works"
+    WARNS = "warns"  # somebody has to dismiss a message
+    BLOCKED = "blocked"
+
+
+class LaterSecret(Secret):
+    """A mark in the place of a secret, as `__WINSEED_JOIN__`: who delivers the file fills it in."""
+
+    __slots__ = ()
+
+
 MacAddress = NewType("MacAddress", str)  # "BC:24:11:00:00:01"
 
 NAME_LENGTH = 15

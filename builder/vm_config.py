@@ -6,7 +6,6 @@ it is. Values are lists of `key=value` where one key may go unnamed (PVE::JSONSc
 `parse_property_string`). Keys that plug nothing in are passed over, known or not.
 """
 
-import dataclasses
 import re
 from collections.abc import Callable, Mapping
 from typing import TypeVar
@@ -36,6 +35,7 @@ from builder.machine import (
     Vga,
     VirtioVga,
 )
+from builder.record import record
 
 LARGEST_CONFIG = 1 << 20  # bytes
 _LINE = re.compile(r"([a-z][a-z0-9_-]*):(.*)")
@@ -49,7 +49,7 @@ _TRUE, _FALSE = frozenset({"1", "on", "yes", "true"}), frozenset({"0", "off", "n
 _Value = TypeVar("_Value")
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class _Setting:
     """A value with its place; `parts` of a property string, the unnamed one as ""."""
 

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from typing import NoReturn
 from xml.parsers import expat
 
+from builder.record import record
+
 BYTE_LIMIT = 64 * 1024 * 1024
 ELEMENT_LIMIT = 10_000  # the largest of 247 public answer files has 324
 DEPTH_LIMIT = 64
@@ -108,7 +110,7 @@ def _step(element: Element) -> str:
     return f"{element.name}[{same.index(element) + 1}]"
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Document:
     """A well-formed file; `doctype` is the place of a DOCTYPE without declarations.
 
@@ -120,7 +122,7 @@ class Document:
     elements: tuple[Element, ...]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Broken:
     """A file without a tree, and why: `cause` is the id of a rule."""
 

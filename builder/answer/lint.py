@@ -98,7 +98,8 @@ def lint_answer(
     """Every finding of an answer file, in the order of the text; never raises for any bytes.
 
     `name` is the file's name for the findings. `release` is the Windows Server it is for, as
-    `2022`; without it the image name or the key in the file tells. `kind` is told by the passes.
+    `2022`; without it the image name or the key in the file tells. `kind` is told by the
+    passes; a given one says which passes are read at all.
     Raises `WinseedError` (SPEC) for a release that is not known.
     """
     target = find_release(release) if release else None
@@ -169,6 +170,7 @@ def _answer(
         schema=load_schema(),
         tables=load_tables(),
         kind=kind or (AnswerKind.SETUP if setup else AnswerKind.IMAGE),
+        kind_given=kind is not None,
         release=release,
         client=False,
         blocks=blocks,

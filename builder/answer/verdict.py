@@ -1,14 +1,16 @@
 """Our own answer file before our own judge: nothing it warns of leaves the house unexplained."""
 
-from builder.answer.lint import Finding, Level, lint_answer
+from builder.answer.lint import AnswerKind, Finding, Level, lint_answer
 from builder.errors import ExitCode, Problem, WinseedError
 from builder.plan.model import Plan
 
 
-def refuse_findings(plan: Plan, answer: bytes) -> None:
+def refuse_findings(
+    plan: Plan, answer: bytes, *, kind: AnswerKind = AnswerKind.SETUP
+) -> None:
     """Raise WinseedError (ANSWER) for every error and warning that `plan` does not accept."""
     accepted = {finding.id for finding in plan.accepted}
-    findings = lint_answer(answer, name="autounattend.xml", release=plan.release)
+    findings = lint_answer(answer, name="autounattend.xml", release=plan.release, kind=kind)
     by_rule: dict[str, list[Finding]] = {}
     for row in findings:
         if row.level is not Level.ADVICE and row.id not in accepted:

@@ -1,11 +1,11 @@
 """Files of the user that travel on the medium: scripts, update packages, blobs."""
 
-import dataclasses
 import hashlib
 from pathlib import Path
 
 from builder.errors import ExitCode, WinseedError
 from builder.media.signatures import describe_start
+from builder.record import record
 
 LARGEST_TEXT = 1024 * 1024
 # MS-CAB 2.1 (CFHEADER), the WIM header, MS-CFB 2.2: what packages begin with. Newer .msu are WIM.
@@ -16,7 +16,7 @@ STARTS = {
 }
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Attachment:
     """A file that travels as it is: `name` on the medium, `path` here, size in bytes."""
 

@@ -8,16 +8,17 @@ Source: Microsoft, "Windows Authenticode Portable Executable Signature Format" (
 "Calculating the PE Image Hash"; offsets: Microsoft, "PE Format", learn.microsoft.com.
 """
 
-import dataclasses
 import hashlib
 import struct
+
+from builder.record import record
 
 _CHECKSUM = 64  # in the optional header, the same for PE32 and PE32+
 _DIRECTORIES = {0x10B: 96, 0x20B: 112}  # magic -> offset of the first data directory
 _CERTIFICATE_TABLE = 4  # index of its data directory
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class PeLayout:
     """Where a PE file keeps what its Authenticode hash leaves out; offsets in bytes from the start.
 

@@ -5,13 +5,13 @@ Windows to be installed. Not looked at: revocation, the validity period against 
 signature of the time stamp (`timestamped` only says that there is one).
 """
 
-import dataclasses
 import datetime as dt
 import enum
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, assert_never
 
 from builder.media.authenticode import catalog_digest
+from builder.record import record
 
 if TYPE_CHECKING:
     from builder.media.signer import Anchors
@@ -31,7 +31,7 @@ class Signer(enum.Enum):
     TAMPERED = "tampered"  # the signature does not fit the list, or the list not the files
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Certificate:
     """What a certificate says of itself. `eku` holds dotted object identifiers, `spki` is the
     SHA-256 of the public key in hexadecimal."""
@@ -46,7 +46,7 @@ class Certificate:
     spki: str
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Signature:
     """The signature of a catalog.
 
@@ -70,7 +70,7 @@ class Signature:
         return self.chain[0] if self.chain else None
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Member:
     """A file the catalog lists. `algorithm` is `sha1` or `sha256`; `file_name` and `os` are empty
     when the catalog does not give them."""
@@ -81,7 +81,7 @@ class Member:
     os: str
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Catalog:
     """A catalog. `os` is its list of systems (`_v100_X64`, ...), `attributes` its other entries as
     (name, value), hardware ids and submission number among them."""
@@ -101,7 +101,7 @@ class Listing(enum.Enum):
     NOT_LISTED = "not listed"
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class FileCheck:
     """A file held against a catalog. `algorithm` is that of the hash found, else empty."""
 
@@ -110,7 +110,7 @@ class FileCheck:
     algorithm: str
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class CatalogCheck:
     """A package held against its catalog.
 
@@ -138,7 +138,7 @@ class Level(enum.Enum):
     REFUSE = "refuse"
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class SignatureVerdict:
     """What a signature means for one Windows. `source` names the public text the rule is from."""
 

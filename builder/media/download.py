@@ -25,6 +25,7 @@ import urllib3
 
 from builder.console import Progress
 from builder.errors import ExitCode, WinseedError
+from builder.record import record
 
 PAGE = re.compile(rb"(\xef\xbb\xbf)?\s*<(!doctype|html|head|body|script|\?xml)\b", re.IGNORECASE)
 CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-\d+|\*)/(\d{1,18})")
@@ -32,7 +33,7 @@ _error = functools.partial(WinseedError, code=ExitCode.MEDIA)
 CA_HINT = "name the CA file of your proxy or mirror in REQUESTS_CA_BUNDLE (or SSL_CERT_FILE)"
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Download:
     """A file in place: `size` in bytes, `sha256` in hex, `verified` when it was known before."""
 
@@ -43,7 +44,7 @@ class Download:
     resumed: bool
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Surroundings:
     """What a download needs of the outside, and its patience in seconds, bytes and numbers.
 

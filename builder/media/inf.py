@@ -7,19 +7,19 @@ Section", "INF SourceDisksFiles Section", "INF CopyFiles Directive", "INF AddSer
 `Include` and `Needs` are not followed: the files they name are part of Windows.
 """
 
-import dataclasses
 import datetime as dt
 import re
 from collections.abc import Iterator
 
 from builder.media.inf_target import Decoration, load_decoration, load_number
 from builder.media.inf_text import InfLine, InfText, load_inf_text
+from builder.record import record
 
 _PCI = re.compile(r"PCI\\VEN_([0-9A-F]{4})&DEV_([0-9A-F]{4})", re.IGNORECASE)
 _ASSOCIATED = 0x2  # SPSVCINST_ASSOCSERVICE
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Device:
     """A line of a Models section. Ids as written; `compatible_ids` may be empty."""
 
@@ -29,7 +29,7 @@ class Device:
     compatible_ids: tuple[str, ...]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Models:
     """A Models section the Manufacturer section names. `devices` is empty for an empty or missing
     section: a closed door for the Windows it stands for. `decoration` is None for a plain name."""
@@ -44,7 +44,7 @@ class Models:
         return arch.lower() == "x86" if self.decoration is None else self.decoration.fits(arch)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Service:
     """A service or driver the INF installs.
 
@@ -59,7 +59,7 @@ class Service:
     section: str
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class SourceFile:
     """A file of the package: `path` from the folder of the INF, with `/`; `arch` None for all."""
 
@@ -68,7 +68,7 @@ class SourceFile:
     arch: str | None
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class CopiedFile:
     """A file an install section copies: name on the disc, name after it, list it stands in."""
 
@@ -77,7 +77,7 @@ class CopiedFile:
     section: str
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class CatalogName:
     """A CatalogFile entry, name as written; `platform` is `nt`, `ntamd64`, ... or empty."""
 
@@ -85,7 +85,7 @@ class CatalogName:
     platform: str
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class DestinationDir:
     """Where a list of files goes: `dirid` 12 is System32\\drivers, 13 the driver store. `section`
     is `DefaultDestDir` for the rest."""
@@ -95,7 +95,7 @@ class DestinationDir:
     subdir: str
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Inf:
     """The facts of an INF file; text after substitution, empty where the file says nothing.
 

@@ -3,8 +3,9 @@
 Source: learn.microsoft.com/windows-hardware/drivers/install/inf-manufacturer-section.
 """
 
-import dataclasses
 import re
+
+from builder.record import record
 
 _FORM = re.compile(
     r"NT(?P<arch>x86|amd64|arm64|arm|ia64)?(?:\.(?P<major>[0-9]{0,5}))?(?:\.(?P<minor>[0-9]{0,5}))?"
@@ -19,7 +20,7 @@ _SUITES = 0x110
 _WITH_BUILD = 10, 0, 14310  # the first Windows that reads the build field
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Decoration:
     """A TargetOSVersion such as `NTamd64.10.0...16299`; None where a field is not given.
 

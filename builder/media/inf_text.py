@@ -7,12 +7,12 @@ closes at the end of the line, an unknown `%token%` stays as it is.
 """
 
 import codecs
-import dataclasses
 import re
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 from builder.errors import ExitCode, WinseedError
+from builder.record import record
 
 _LARGEST = 4 << 20  # bytes; the INFs of virtio-win have at most 16 KB
 _LONGEST_NAME = 255  # characters of a section name
@@ -31,7 +31,7 @@ _TOKEN = re.compile(
 )
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class InfLine:
     """An entry: `key = field, field` or, with an empty key, `field, field`."""
 
@@ -40,7 +40,7 @@ class InfLine:
     fields: tuple[str, ...]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class InfText:
     """The sections of an INF file, string tokens replaced; names in any case."""
 

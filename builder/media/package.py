@@ -1,6 +1,5 @@
 """One driver package of a virtio-win disc: its INF, its own files, its signature."""
 
-import dataclasses
 import functools
 import hashlib
 
@@ -9,12 +8,13 @@ from builder.media.catalog import CatalogCheck, Signer, check_catalog, inspect_c
 from builder.media.image import DiscFile, DiscImage
 from builder.media.inf import Inf, load_inf
 from builder.media.virtio import DriverFolder
+from builder.record import record
 
 SYMBOLS = ".pdb"
 CHUNK = 1 << 20  # bytes hashed at once: the guest agent has some 10 MB
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class PackageMember:
     """A file of the package; `sha256` in hex."""
 
@@ -27,7 +27,7 @@ class PackageMember:
         return self.file.path.rsplit("/", 1)[-1]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Package:
     """An INF and what belongs to it. `missing` are files it names that the disc has not.
 

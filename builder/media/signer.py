@@ -6,7 +6,6 @@ attestation signing", learn.microsoft.com/windows-hardware/drivers/dashboard/cod
 """
 
 import base64
-import dataclasses
 import functools
 import hashlib
 from typing import Any
@@ -18,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from builder.media.catalog import Certificate, Signature, Signer
+from builder.record import record
 
 _EKU_TESTED = "1.3.6.1.4.1.311.10.3.5"
 _EKU_ATTESTED = "1.3.6.1.4.1.311.10.3.5.1"
@@ -34,7 +34,7 @@ _HASHES: dict[str, hashes.HashAlgorithm] = {
 }
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class SignerEntry:
     """A signature as it stands in PKCS #7.
 
@@ -55,7 +55,7 @@ class SignerEntry:
     timestamped: bool
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Anchors:
     """The keys winseed trusts: SHA-256 of a public key in hexadecimal.
 

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from builder.errors import ExitCode, WinseedError
 from builder.media.image import DiscFile, DiscImage
 from builder.media.kinds import looks_like_virtio, wrong_disc
+from builder.record import record
 
 __all__ = [
     "AliasFolder",
@@ -61,7 +62,7 @@ class AliasFolder:
     files: tuple[DiscFile, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class VirtioMedia:
     """The facts of one virtio-win disc; `size` in bytes, `release` None for other volume ids."""
 

@@ -8,6 +8,7 @@ from builder.errors import ExitCode, WinseedError
 from builder.media.image import DiscFile, DiscImage
 from builder.media.kinds import looks_like_windows, wrong_disc
 from builder.media.wim import WimFile, WimImage, inspect_wim
+from builder.record import record
 
 __all__ = ["EiCfg", "WindowsMedia", "inspect_windows", "looks_like_windows"]
 
@@ -28,7 +29,7 @@ class EiCfg:
     volume_license: bool | None
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class WindowsMedia:
     """The facts of one Windows disc; `size` in bytes.
 

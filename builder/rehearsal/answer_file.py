@@ -4,11 +4,11 @@ Only what a stage needs is taken; passwords are never read, a product key travel
 Source of names and passes: the unattended setup reference (Windows 10 1809, Server 2019).
 """
 
-import dataclasses
 import functools
 from collections.abc import Iterator
 
 from builder.answer.document import Broken, Document, Element, load_document
+from builder.record import record
 from builder.values import Secret
 
 SETUP = "Microsoft-Windows-Setup"
@@ -17,7 +17,7 @@ PE, OFFLINE, SPECIALIZE, OOBE = "windowsPE", "offlineServicing", "specialize", "
 DEFAULT_ORDER = 1 << 30  # a command without a usable Order comes last here
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class CommandLine:
     """A command of a pass. `order` is None when it is missing or no number."""
 
@@ -27,7 +27,7 @@ class CommandLine:
     text: str
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class CreatedPartition:
     """An entry of CreatePartitions; `size_mib` None without a usable Size."""
 
@@ -37,7 +37,7 @@ class CreatedPartition:
     extend: bool
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class ModifiedPartition:
     """An entry of ModifyPartitions."""
 
@@ -50,7 +50,7 @@ class ModifiedPartition:
     extend: bool
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class AnswerDisk:
     """A Disk of DiskConfiguration, partitions in their Order."""
 
@@ -60,7 +60,7 @@ class AnswerDisk:
     modified: tuple[ModifiedPartition, ...]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class InstallTo:
     """Where the image goes; `available` is InstallToAvailablePartition."""
 
@@ -69,7 +69,7 @@ class InstallTo:
     available: bool
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Selection:
     """A MetaData pair of InstallFrom: `/IMAGE/INDEX` and its value."""
 
@@ -77,14 +77,14 @@ class Selection:
     value: str
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class ProductKey:
     """The ProductKey of windowsPE; `key` is None when the element is there and empty."""
 
     key: Secret | None
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Interface:
     """A card of TCPIP or DNS-Client: `identifier` is a MAC with hyphens, an alias or an index."""
 
@@ -93,7 +93,7 @@ class Interface:
     next_hops: tuple[str, ...]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class AnswerFile:
     """Everything the stages ask of an answer file. Texts are "" when the setting is missing."""
 

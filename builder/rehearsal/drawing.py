@@ -1,14 +1,13 @@
 """What the page of a rehearsal draws: a disk to scale, and the values of its template."""
 
-import dataclasses
-
+from builder.record import record
 from builder.rehearsal.model import DrawnDisk, DrawnPartition, Rehearsal, Verdict
 from builder.rehearsal.report import belief_rows
 
 SMALL = 0.04  # of the disk; narrower partitions are drawn once more, enlarged
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Bar:
     """A partition in a drawing of 1,000 units: where it begins, how wide it is."""
 
@@ -17,7 +16,7 @@ class Bar:
     width: float
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Lens:
     """A run of narrow partitions, enlarged; `x` and `width` are where it lies in the whole."""
 
@@ -26,7 +25,7 @@ class Lens:
     bars: tuple[Bar, ...]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Drawing:
     """A disk to scale, and what would be too narrow to see."""
 

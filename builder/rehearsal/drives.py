@@ -8,6 +8,7 @@ import dataclasses
 from collections.abc import Iterable
 
 from builder.machine import CdDrive, DriveBus, Machine, Slot
+from builder.record import record
 from builder.rehearsal.facts import DiscFacts, DiscKind, DriveFacts
 
 # the slots of the design, then what is left and works on both chipsets
@@ -18,7 +19,7 @@ SPARE = (
 HOME = {DiscKind.WINDOWS: SPARE[0], DiscKind.VIRTIO: SPARE[1], DiscKind.ANSWER: SPARE[2]}
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Plugged:
     """The drives, the machine with them, and the discs that the configuration does not mention."""
 

@@ -11,6 +11,7 @@ from builder.machine import Disk, DriveBus, Machine, Slot
 from builder.media.catalog import Signer
 from builder.media.inf import Inf
 from builder.media.windows import WindowsMedia
+from builder.record import record
 
 WINPE_DRIVER = "$winpedriver$"
 
@@ -33,7 +34,7 @@ class Content(enum.Enum):
     UNKNOWN = "unknown"
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class DiscDriver:
     """A driver package on a disc: `path` of its INF, case-folded, with `/`.
 
@@ -50,7 +51,7 @@ class DiscDriver:
     missing: tuple[str, ...] = ()
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class DiscFacts:
     """A disc. `files` are case-folded paths; `shown` the root's names as Windows shows them.
 
@@ -93,7 +94,7 @@ def fold_path(path: str) -> str:
     return path.replace("\\", "/").strip("/ \t\"'").casefold()
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class DriveFacts:
     """A CD drive and what lies in it; None while it is empty."""
 
@@ -101,7 +102,7 @@ class DriveFacts:
     disc: DiscFacts | None
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Planned:
     """What winseed's own manifest adds to what the discs show.
 
@@ -120,7 +121,7 @@ class Planned:
     expects_macs: tuple[str, ...]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Facts:
     """The input of a rehearsal.
 

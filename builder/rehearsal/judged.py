@@ -3,18 +3,19 @@
 An error of lint is a stop, a warning a risk; advice is left to `winseed lint`.
 """
 
-from builder.answer.lint import Finding, Level, lint_answer
+from builder.answer.lint import AnswerKind, Finding, Level, lint_answer
 from builder.errors import ExitCode
 from builder.rehearsal.model import Stage, Step, passed, risk, stop
 
 MOST_TOLD = 20
 
 
-def rehearse_answer(data: bytes, *, name: str, release: str | None) -> Stage:
+def rehearse_answer(
+    data: bytes, *, name: str, release: str | None, kind: AnswerKind | None = None
+) -> Stage:
     """Every error and warning of the answer file, in the order of its text."""
-    found = [
-        one for one in lint_answer(data, name=name, release=release) if one.level != Level.ADVICE
-    ]
+    judged = lint_answer(data, name=name, release=release, kind=kind)
+    found = [one for one in judged if one.level != Level.ADVICE]
     steps = [_step(one) for one in found[:MOST_TOLD]]
     if len(found) > MOST_TOLD:
         steps.append(risk("answer.more", f"and {len(found) - MOST_TOLD} more: winseed lint {name}"))

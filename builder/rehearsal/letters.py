@@ -9,13 +9,13 @@ letters are dealt from the beginning of the alphabet without further gaps is bel
 In the installed system C: is Windows, and the CD drives share the letters from D: on.
 """
 
-import dataclasses
 import functools
 import itertools
 import math
 from collections.abc import Iterable
 
 from builder.machine import Disk
+from builder.record import record
 from builder.rehearsal.facts import Content, Facts
 from builder.rehearsal.model import DriveLetters, LetterMap, Stage, Step, passed, unknown
 
@@ -27,7 +27,7 @@ MOST_INVOLVED = 4  # drives that are tried together; more is no machine that any
 Pair = tuple[str, str]  # slot, letter
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Reach:
     """In how many of all assignments something is found; `miss` is one in which it is not."""
 
@@ -49,7 +49,7 @@ class Reach:
         return f"{self.hits} of {self.total}"
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class LetterModel:
     """CD drives and the letters they may get; each assignment gives every drive another one."""
 

@@ -3,11 +3,11 @@
 Values only. `report.py` prints them, the HTML page draws them.
 """
 
-import dataclasses
 import enum
 from collections.abc import Iterable
 
 from builder.errors import ExitCode
+from builder.record import record
 
 
 class Verdict(enum.Enum):
@@ -22,7 +22,7 @@ class Verdict(enum.Enum):
 RANK = tuple(Verdict)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Step:
     """One thing that Setup will do. `id` is stable: `<stage>.<what>`.
 
@@ -84,7 +84,7 @@ def worst(verdicts: Iterable[Verdict]) -> Verdict:
     return max(verdicts, key=RANK.index, default=Verdict.OK)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Stage:
     """A stage of Setup with its steps, in the order in which they happen."""
 
@@ -98,7 +98,7 @@ class Stage:
         return worst(step.verdict for step in self.steps)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class DriveLetters:
     """A CD drive and the letters it may get; `needed` tells that something is read from it."""
 
@@ -109,7 +109,7 @@ class DriveLetters:
     needed: bool
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class LetterMap:
     """Every drive against every letter of Windows PE. `assignments` counts the ways to deal them.
 
@@ -122,7 +122,7 @@ class LetterMap:
     assignments: int
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class DrawnPartition:
     """A partition as it will lie on the disk; sizes in MiB, `number` 0 for unused space."""
 
@@ -135,7 +135,7 @@ class DrawnPartition:
     windows: bool
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class DrawnDisk:
     """The install disk after DiskConfiguration; `style` is GPT or MBR."""
 
@@ -145,7 +145,7 @@ class DrawnDisk:
     partitions: tuple[DrawnPartition, ...]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class DeviceRow:
     """A device of the machine and what serves it; verdicts for Windows PE and for the system."""
 
@@ -158,7 +158,7 @@ class DeviceRow:
     note: str
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Rehearsal:
     """The whole walk. `machine` names the VM, `answer` the disc whose answer file was read."""
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from builder.drivers import known_drivers
+from builder.machine import Machine
 from builder.media.catalog import Signer
 from builder.plan.model import Plan, plan_document
 from builder.rehearsal.discs import inspect_disc_facts, plain_ids, with_drivers
@@ -19,11 +20,13 @@ def rehearse_plan(
     *,
     windows: DiscFacts | None = None,
     content: Content | None = None,
+    machine: Machine | None = None,
 ) -> Rehearsal:
     """Walk Setup with the answer ISO at `iso` on the VM of `plan`, its disk empty by default.
 
     `windows` are the facts of the Windows disc (`discs.windows_facts`), when it was read.
-    Signatures were judged by the plan, and are taken from there. Raises WinseedError (MEDIA) when
+    `machine` is the VM as it will be, with its CD drives empty, where that is known better than
+    the plan knows it. Signatures were judged by the plan, and are taken from there. Raises WinseedError (MEDIA) when
     the ISO cannot be read.
     """
     signers = {
@@ -34,19 +37,25 @@ def rehearse_plan(
     image, found = inspect_disc_facts(iso)
     data = next(iter(found.answers.values()), None)
     (answer,) = with_drivers([(image, found)], data, signers=signers)
-    facts = plan_facts(plan, answer, windows=windows, content=content or Content.EMPTY)
+    facts = plan_facts(
+        plan, answer, windows=windows, content=content or Content.EMPTY, machine=machine
+    )
     return rehearse(facts)
 
 
 def plan_facts(
-    plan: Plan, answer: DiscFacts, *, windows: DiscFacts | None, content: Content
+    plan: Plan,
+    answer: DiscFacts,
+    *,
+    windows: DiscFacts | None,
+    content: Content,
+    machine: Machine | None = None,
 ) -> Facts:
-    """The facts of a plan: its own VM with one disk, and three discs."""
+    """The facts of a plan: `machine` or its own VM with one disk, and three discs."""
     document = plan_document(plan)
     unread = DiscFacts(name="the Windows ISO", kind=DiscKind.UNREAD)
     discs = (windows or unread, _virtio_disc(plan), answer)
-    machine = load_planned_machine(document)
-    plugged = make_drives(machine, discs, mentioned=False)
+    plugged = make_drives(machine or load_planned_machine(document), discs, mentioned=False)
     return Facts(
         machine=plugged.machine,
         drives=plugged.drives,

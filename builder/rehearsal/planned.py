@@ -80,8 +80,8 @@ def _machine(document: Mapping[str, Any]) -> Machine:
     return Machine(
         name=str(document["host"]),
         ostype=str(machine["ostype"]),
-        chipset=Chipset.Q35,
-        machine_type="q35",
+        chipset=Chipset(machine["chipset"]),
+        machine_type="q35" if machine["chipset"] == "q35" else "pc",
         firmware=Ovmf(efi_disk=efi_disk) if uefi else SeaBios(),
         tpm=Tpm(volume="", version="v2.0") if machine["tpm"] else None,
         cores=int(machine["cores"]),

@@ -1,6 +1,5 @@
 """Paths -> facts: the discs of a call, and the machine that they are put into."""
 
-import dataclasses
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,6 +9,7 @@ from builder.machine import Machine
 from builder.manifest import PATH as MANIFEST
 from builder.manifest import Manifest, load_manifest
 from builder.media.image import DiscImage
+from builder.record import record
 from builder.rehearsal.discs import inspect_disc_facts, with_drivers
 from builder.rehearsal.drives import answer_slot, make_drives
 from builder.rehearsal.facts import Content, Facts
@@ -20,7 +20,7 @@ LOCALTIME = re.compile(r"^localtime:\s*(\S+)", re.MULTILINE)
 LARGEST_MANIFEST = 64 * 1024 * 1024
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Configuration:
     """The text of `qm config`, and where it came from."""
 
@@ -28,7 +28,7 @@ class Configuration:
     source: str
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Gathered:
     """The facts, and the answer file's manifest when it is winseed's own."""
 

@@ -6,12 +6,12 @@ A package serves a device by its hardware ids, which are compared with those tha
 disk is a risk with the ids of the beliefs; a SATA or IDE disk is ok.
 """
 
-import dataclasses
 from collections.abc import Iterable, Iterator
 
 from builder.devices import ForeignDevice, InboxDevice, MachineDevice, VirtioDevice
 from builder.errors import ExitCode
 from builder.media.catalog import Level, judge_signature
+from builder.record import record
 from builder.rehearsal.letters import LetterModel, Reach
 from builder.rehearsal.model import Stage, Step, passed, risk, stop, unknown
 from builder.rehearsal.ways import Offered, Way
@@ -21,7 +21,7 @@ NO_DISK = "Setup finds no disk, and says so as a failure of DiskConfiguration"
 KEPT_OUT = {"viogpudo": "dockur/windows install.sh keeps it out of Windows PE"}
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Target:
     """The Windows to install: what an INF and a signature are judged for. `build` 0 if unknown."""
 
@@ -34,7 +34,7 @@ class Target:
         return (10, 0) if self.build >= 10240 else (6, 3)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Served:
     """The packages that fit a device, and why others do not."""
 

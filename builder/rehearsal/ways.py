@@ -8,11 +8,11 @@
   CD (FT03), offline servicing skips absent letters (FT12), the CD is as its layout says (FT11).
 """
 
-import dataclasses
 import enum
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
+from builder.record import record
 from builder.rehearsal.answer_file import PE, AnswerFile
 from builder.rehearsal.facts import WINPE_DRIVER, DiscDriver, Facts, fold_path
 from builder.rehearsal.letters import ALPHABET, Pair
@@ -47,7 +47,7 @@ BELIEFS: Mapping[Way, tuple[str, ...]] = {
 }
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Offered:
     """A package on a way; it is there when one of `pairs` holds, or always when there are none."""
 

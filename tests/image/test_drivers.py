@@ -6,13 +6,14 @@ import json
 
 import pytest
 
-from builder.build import Shelf, inspect_drivers
 from builder.devices import make_devices
 from builder.errors import ExitCode, WinseedError
 from builder.machine import make_machine
 from builder.match import Served, Unserved, match_devices
 from builder.media.image import inspect_image
+from builder.media.shelf import Shelf
 from builder.plan.drivers import choose_drivers, make_drivers, signature_risks
+from builder.planning import inspect_drivers
 from builder.releases import load_release
 from builder.spec.model import HostSpec
 from builder.vm_config import load_machine

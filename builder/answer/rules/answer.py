@@ -12,6 +12,7 @@ from builder import resources
 from builder.answer.document import Document, Element
 from builder.answer.rules.table import Finding, make_finding
 from builder.answer.schema import Schema
+from builder.record import record
 
 SAME_RULE_LIMIT = 50  # findings of one rule that are told; a broken file may have thousands
 NEAR_LIMIT = 100  # look-ups of similar names per file, so that no file can cost minutes
@@ -37,13 +38,17 @@ SIGNS = re.compile(r"[{%$@<\[#_]")  # without one of them nothing above can matc
 
 
 class AnswerKind(enum.Enum):
-    """What the file is for: the whole installation, or only the passes of an installed image."""
+    """What the file is for: the whole installation, or only the passes of an installed image.
+
+    A client unattend of WDS is read in Windows PE only, and chooses the image on the server.
+    """
 
     SETUP = "setup"
     IMAGE = "image"
+    WDS_CLIENT = "wds-client"
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class ServerRelease:
     """A Windows Server release: `driver_folders` are those of virtio-win that fit it."""
 
@@ -53,7 +58,7 @@ class ServerRelease:
     driver_folders: tuple[str, ...]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class KmsKey:
     """What a KMS client setup key is for; `release` is "" outside the table of releases."""
 
@@ -61,7 +66,7 @@ class KmsKey:
     edition_id: str
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Tables:
     """`answer_templates/schema/lint-tables.json`. Driver folders are in lower case."""
 
@@ -95,7 +100,7 @@ def load_tables() -> Tables:
     )
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Block:
     """A component element with its pass and what stands about it in the schema's terms."""
 
@@ -110,7 +115,8 @@ class Answer:
     """One parsed answer file.
 
     `release` is the target, given or read from the image name or key in the file, or None.
-    `client` tells that the file names an image of a Windows client.
+    `client` tells that the file names an image of a Windows client; `kind_given` that the caller,
+    not the file, says what it is for.
     """
 
     name: str
@@ -121,6 +127,7 @@ class Answer:
     release: ServerRelease | None
     client: bool
     blocks: tuple[Block, ...]
+    kind_given: bool = False
     suggestions: int = NEAR_LIMIT
     told: Counter[str] = dataclasses.field(default_factory=Counter)
 

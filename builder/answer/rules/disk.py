@@ -19,6 +19,7 @@ from builder.answer.rules.answer import (
     shown,
 )
 from builder.answer.rules.table import Finding
+from builder.record import record
 
 SETUP = "Microsoft-Windows-Setup"
 NEW_SETUP = 26040  # the first build whose Setup writes no MBR boot code (bin456789/reinstall)
@@ -28,7 +29,7 @@ LABEL_LENGTHS = {"fat32": 11, "ntfs": 32, "refs": 32}
 SMALLEST = {"EFI": 100, "MSR": 16, "Windows": 20_000}
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Partition:
     """One partition that Setup creates. `id` is its PartitionID, 0 for an extended one."""
 
@@ -40,7 +41,7 @@ class Partition:
     id: int
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Disk:
     """One Disk element; `partitions` in the order of creation, empty when it cannot be told."""
 

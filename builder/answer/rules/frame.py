@@ -21,6 +21,15 @@ REQUIRED = ("name", "processorArchitecture", "publicKeyToken", "language")
 WOW64_USED = frozenset(("Microsoft-Windows-TCPIP", "Microsoft-Windows-DNS-Client"))
 
 
+READ_PASSES = {
+    AnswerKind.SETUP: frozenset(PASSES),
+    # "Windows Deployment Services": the client unattend is for Windows PE alone, the image unattend
+    # for what runs in the installed image
+    AnswerKind.WDS_CLIENT: frozenset(("windowsPE",)),
+    AnswerKind.IMAGE: frozenset(PASSES) - {"windowsPE"},
+}
+
+
 def judge_frame(answer: Answer) -> Iterator[Finding]:
     """The elements above the settings, from the root down."""
     if answer.document.doctype:
@@ -50,6 +59,9 @@ def _judge_settings(answer: Answer, element: Element, seen: Counter[str]) -> Ite
         hint = answer.near(passes, frozenset(PASSES))
         what = f"there is no pass {shown(passes)}" + (f"; it is spelt {hint}" if hint else "")
         yield answer.finding("WS010", element, what)
+    elif answer.kind_given and passes in set(PASSES) - READ_PASSES[answer.kind]:
+        what = f"the pass {shown(passes)} is not read from a file of this kind"
+        yield answer.finding("WS027", element, f"{what} ({answer.kind.value})")
     elif seen[passes] > 1:
         yield answer.finding("WS022", element, f"the pass {shown(passes)} is given a second time")
     for child in element.children:

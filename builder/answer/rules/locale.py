@@ -130,6 +130,8 @@ def judge_time_zone(answer: Answer) -> Iterator[Finding]:
 
 def judge_oobe(answer: Answer) -> Iterator[Finding]:
     """The OOBE switches, and whether OOBE is answered at all."""
+    if answer.kind is AnswerKind.WDS_CLIENT:
+        return
     for oobe in answer.found(SHELL, "OOBE"):
         names = {child.name: child for child in oobe.children}
         useless = ["NetworkLocation", *(CLIENT_SCREENS if answer.release else ())]

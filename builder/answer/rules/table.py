@@ -1,11 +1,11 @@
 """The rule table, and what a rule that fires says."""
 
-import dataclasses
 import enum
 import functools
 import json
 
 from builder import resources
+from builder.record import record
 
 
 class Level(enum.Enum):
@@ -16,7 +16,7 @@ class Level(enum.Enum):
     ADVICE = "advice"
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Rule:
     """One row of the table.
 
@@ -33,7 +33,7 @@ class Rule:
     mark: str
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Finding:
     """A rule that fired. `name` is the file; `line` and `column` count from 1; `path` is XML's."""
 
