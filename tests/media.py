@@ -7,6 +7,7 @@ pycdlib and a WIM of header and XML take their place, so that every test run has
 import hashlib
 import os
 import shutil
+import struct
 import subprocess
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -199,10 +200,10 @@ def _windows_tree(root: Path, build: int, language: str, *, evaluation: bool, in
         "boot/bootfix.bin": 1_024,
         "efi/boot/bootx64.efi": 60_000,
         "efi/microsoft/boot/bcd": 16_384,
-        "efi/microsoft/boot/efisys.bin": 1_474_560,
     }
     for name, size in binaries.items():
         (root / name).write_bytes(media_drivers.random.Random(name).randbytes(size))
+    (root / "efi/microsoft/boot/efisys.bin").write_bytes(floppy("efisys.bin"))
 
 
 def _write_settings(
@@ -220,7 +221,18 @@ def _write_settings(
         (sources / "pid.txt").write_bytes(f"[PID]\r\nValue={pid}\r\n".encode())
     if noprompt:
         image = root / "efi/microsoft/boot/efisys_noprompt.bin"
-        image.write_bytes(media_drivers.random.Random("noprompt").randbytes(1_474_560))
+        image.write_bytes(floppy("noprompt"))
+
+
+def floppy(seed: str, *, sectors: int = 2880) -> bytes:
+    """A boot image: the boot sector of a FAT12 floppy disk (Microsoft's FAT specification 3.1)."""
+    content = bytearray(media_drivers.random.Random(seed).randbytes(sectors * 512))
+    content[:3] = b"\xeb\x3c\x90"
+    content[3:11] = b"MSDOS5.0"
+    content[11:28] = struct.pack("<HBHBHHBHHH", 512, 1, 1, 2, 224, sectors, 0xF0, 9, 18, 2)
+    content[28:36] = bytes(8)
+    content[510:512] = b"\x55\xaa"
+    return bytes(content)
 
 
 def write_tree(root: Path, tree: Mapping[str, tuple[str, bytes]]) -> None:

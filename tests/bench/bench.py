@@ -22,6 +22,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.bench.measure import MIB, ROOT, Bench, Row, Skip, Usage, middle, need, table
+from tests.bench.noprompt import patched
 
 HOSTS = 200
 PEAK_MIB = 80
@@ -188,7 +189,7 @@ def helped(bench: Bench) -> Iterator[Row]:
     yield Row(name="--help, CPU time", value=row.cpu, target=HELP_SECONDS, unit="s", ours=row)
 
 
-ROWS = {"iso": one_iso, "all": many_isos, "inspect": inspected, "help": helped}
+ROWS = {"iso": one_iso, "all": many_isos, "inspect": inspected, "help": helped, "noprompt": patched}
 
 
 def document(rows: list[Row], notes: list[str]) -> dict:
