@@ -5,7 +5,6 @@ to read anything but ASCII (learn.microsoft.com, about_Character_Encoding); cmd 
 """
 
 import base64
-import dataclasses
 import functools
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
@@ -17,6 +16,17 @@ from lxml import etree
 from builder import resources
 from builder.answer.bytecode import TemplateBytecode
 from builder.errors import ExitCode, Problem, WinseedError
+from builder.plan.carrier import (
+    AnswerIso,
+    AppliedImage,
+    HyperVDisc,
+    SetupShare,
+    WdsServer,
+    answer_passes,
+    carries_drivers,
+    is_disc,
+    staged_folder,
+)
 from builder.plan.model import (
     GivenKey,
     ImageByIndex,
@@ -29,18 +39,21 @@ from builder.plan.model import (
     StepKind,
     Workgroup,
 )
-from builder.values import Bus, Delivery, Secret
+from builder.record import record
+from builder.values import Bus, Delivery, LaterSecret, Secret
 
 NAMESPACE = "urn:schemas-microsoft-com:unattend"
 PATH_LIMIT = 259  # unattend reference, RunSynchronousCommand Path and PathAndCredentials Path
 WINPE_LETTERS = tuple("CDEFGHIJ")
+HOST_LETTER = "Y"  # where the start script connects the host's folder of the share
 SEARCH_LETTERS = tuple("CDEFGHIJKLMNOPQRSTUVWYZ")  # X is Windows PE itself
 DISK_WAIT = 30  # seconds until a disk must have appeared behind a driver
 POLICY_KEY = r"HKLM\SOFTWARE\Policies\Microsoft\Windows\WindowsUpdate"
+WINDOWS_TEXTS = frozenset((".cmd", ".ps1", ".ini", ".txt"))
 SINGLE_QUOTES = "'\u2018\u2019\u201a\u201b"  # PowerShell takes all of them for quotes
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Command:
     """A RunSynchronous command line."""
 
@@ -48,7 +61,7 @@ class Command:
     description: str
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class RenderedFile:
     """A file of the answer medium: `path` there; `secret` when its hash must not be published."""
 
@@ -73,7 +86,12 @@ def marker_path(plan: Plan) -> str:
 
 def render_answer(plan: Plan) -> bytes:
     """`autounattend.xml`, parsed and checked."""
-    template = _environment(xml=True).get_template("autounattend.xml.j2")
+    return render_xml("autounattend.xml.j2", plan)
+
+
+def render_xml(name: str, plan: Plan) -> bytes:
+    """The answer file of the template `name`, without the passes its carrier does not read."""
+    template = _environment(xml=True).get_template(name)
     text = template.render(plan=plan, **_answer_values(plan))
     parser = etree.XMLParser(remove_blank_text=True, resolve_entities=False)
     try:
@@ -109,20 +127,42 @@ def render_scripts(plan: Plan) -> tuple[RenderedFile, ...]:
 
 def render_script(plan: Plan, name: str) -> bytes:
     """The script `name` (`winpe.cmd`) in the form its interpreter reads."""
-    template = _environment(xml=False).get_template(f"scripts/{name}.j2")
-    text = template.render(
-        plan=plan,
-        banner=f"winseed {plan.version}, build {plan.fingerprint} for {plan.host}",
-        packages=plan.drivers.packages,
-        boot_packages=plan.drivers.boot_packages,
-        drvload=Delivery.DRVLOAD in plan.drivers.deliveries and plan.disk.bus is not Bus.SATA,
-        letters=" ".join(SEARCH_LETTERS),
-        disk_wait=DISK_WAIT,
-    )
+    carries = carries_drivers(plan.carrier)
+    staged = _windows_path(staged_folder(plan.carrier))
+    loads = Delivery.DRVLOAD in plan.drivers.deliveries and plan.disk.bus is not Bus.SATA
+    values = {
+        "plan": plan,
+        "banner": f"winseed {plan.version}, build {plan.fingerprint} for {plan.host}",
+        "build_id": plan.fingerprint,
+        "packages": plan.drivers.packages if carries else (),
+        "boot_packages": plan.drivers.boot_packages if carries else (),
+        "drvload": carries and loads,
+        "letters": " ".join(SEARCH_LETTERS),
+        "disk_wait": DISK_WAIT,
+        "staged": f"\\{staged}" if staged else "",
+    }
+    return render_text(f"scripts/{name}.j2", values)
+
+
+def render_text(name: str, values: Mapping[str, object]) -> bytes:
+    """A script or a text of the template `name` (`x.cmd.j2`), as its reader wants it.
+
+    Scripts of Windows get CRLF; what servers and iPXE read gets LF.
+    """
+    text = _environment(xml=False).get_template(name).render(values)
+    kind = PurePosixPath(name.removesuffix(".j2")).suffix
+    if kind not in WINDOWS_TEXTS:
+        return f"{text.strip()}\n".encode()
     lines = "\r\n".join(text.strip("\n").split("\n")) + "\r\n"
-    if PurePosixPath(name).suffix == ".ps1":
+    if kind == ".ps1":
         return lines.encode("utf-8-sig")
     return lines.encode("ascii")
+
+
+def render_guest_script(name: str) -> str:
+    """The script `name` (`rotate`) that runs through the guest agent: ASCII, and holds no value."""
+    text = _environment(xml=False).get_template(f"scripts/guest/{name}.ps1.j2").render()
+    return text.strip().encode("ascii").decode() + "\n"
 
 
 def render_page(name: str, values: Mapping[str, object]) -> bytes:
@@ -137,6 +177,8 @@ def encode_password(password: Secret, element: str) -> str:
     Base64 of UTF-16LE of the password and the element's name; the unattend reference's own
     examples decode so.
     """
+    if isinstance(password, LaterSecret):
+        return password.reveal()
     return base64.b64encode((password.reveal() + element).encode("utf-16-le")).decode()
 
 
@@ -188,6 +230,8 @@ def _answer_values(plan: Plan) -> dict[str, object]:
         case _:
             assert_never(plan.membership)
     return {
+        "passes": answer_passes(plan.carrier),
+        # the product key stands in windowsPE, or where that pass is not read, in specialize
         "image_key": image_key,
         "image_value": image_value,
         "product_key": product_key,
@@ -207,28 +251,35 @@ def _winpe_driver_paths(plan: Plan) -> list[str]:
     if Delivery.DRIVER_PATHS not in plan.drivers.deliveries or plan.disk.bus is Bus.SATA:
         return []
     return [
-        _windows_path(f"{letter}:/{package.folder}")
+        _windows_path(f"{root}/{package.folder}")
         for package in plan.drivers.boot_packages
-        for letter in WINPE_LETTERS
+        for root in _medium_roots(plan)
     ]
+
+
+def _medium_roots(plan: Plan) -> tuple[str, ...]:
+    """Where driver paths look for the medium: on any letter that a CD may get.
+
+    Without a CD the start script has loaded the drivers, and winpe.cmd copied them to X:.
+    """
+    return tuple(f"{letter}:" for letter in WINPE_LETTERS) if is_disc(plan.carrier) else ()
 
 
 def _servicing_driver_paths(plan: Plan) -> list[str]:
     """Every package: first the copy that winpe.cmd made, then the medium on every letter (FT12)."""
     copies = [rf"X:\winseed\drivers\{package.driver}" for package in plan.drivers.packages]
     return copies + [
-        _windows_path(f"{letter}:/{package.folder}")
+        _windows_path(f"{root}/{package.folder}")
         for package in plan.drivers.packages
-        for letter in WINPE_LETTERS
+        for root in _medium_roots(plan)
     ]
 
 
 def _winpe_commands(plan: Plan) -> list[Command]:
-    marker = _windows_path(marker_path(plan))
-    letters = " ".join(SEARCH_LETTERS)
+    if isinstance(plan.carrier, WdsServer) and not plan.carrier.guarded:
+        return []
     run = Command(
-        path=rf"cmd.exe /d /c for %d in ({letters}) do if exist %d:\{marker} "
-        r"call %d:\winseed\winpe.cmd %d:",
+        path=f"cmd.exe /d /c {_winpe_call(plan)}",
         description="winseed: storage drivers and disk guard",
     )
     # If the medium was not found, nothing has looked at the disk: that must not end in a wipe, so
@@ -241,16 +292,52 @@ def _winpe_commands(plan: Plan) -> list[Command]:
     return [run, stop]
 
 
-def _specialize_commands(plan: Plan) -> list[Command]:
+def guard_script(plan: Plan) -> str:
+    """The script of a boot image that all hosts share: with the guard, or for a used disk."""
+    return "guard.cmd" if plan.disk.guard else "one-disk.cmd"
+
+
+def _winpe_call(plan: Plan) -> str:
     marker = _windows_path(marker_path(plan))
-    letters = " ".join(WINPE_LETTERS)
-    # ping -n 3 takes two seconds: 30 rounds are the minute that a slow CD may need
+    match plan.carrier:
+        case AnswerIso() | HyperVDisc():
+            letters = " ".join(SEARCH_LETTERS)
+            return (
+                rf"for %d in ({letters}) do if exist %d:\{marker} "
+                r"call %d:\winseed\winpe.cmd %d:"
+            )
+        case SetupShare():
+            root = rf"{HOST_LETTER}:\medium"
+            return rf"if exist {root}\{marker} call {root}\winseed\winpe.cmd {root}"
+        case WdsServer():  # injected into the boot image, so it is the same for every host
+            script = rf"X:\winseed\{guard_script(plan)}"
+            return f"if exist {script} call {script} X:"
+        case AppliedImage():  # the start script calls it; Setup does not run
+            return "rem"
+        case _:
+            assert_never(plan.carrier)
+
+
+def _specialize_commands(plan: Plan) -> list[Command]:
     copy = Command(
-        path=rf"cmd.exe /d /c for /l %i in (1,1,30) do ((for %d in ({letters}) do if exist "
-        rf"%d:\{marker} (call %d:\winseed\specialize.cmd %d: & exit 0)) & ping -n 3 127.0.0.1>nul)",
+        path=f"cmd.exe /d /c {_specialize_call(plan)}",
         description="winseed: copy what the first boot needs",
     )
     return [*(_policy_command(value) for value in plan.updates.policies), copy]
+
+
+def _specialize_call(plan: Plan) -> str:
+    staged = _windows_path(staged_folder(plan.carrier))
+    if staged:  # on the disk already: nothing to search and nothing to wait for
+        root = rf"%SystemDrive%\{staged}"
+        return rf"call {root}\winseed\specialize.cmd {root}"
+    marker = _windows_path(marker_path(plan))
+    letters = " ".join(WINPE_LETTERS)
+    # ping -n 3 takes two seconds: 30 rounds are the minute that a slow CD may need
+    return (
+        rf"for /l %i in (1,1,30) do ((for %d in ({letters}) do if exist "
+        rf"%d:\{marker} (call %d:\winseed\specialize.cmd %d: & exit 0)) & ping -n 3 127.0.0.1>nul)"
+    )
 
 
 def _policy_command(value: PolicyValue) -> Command:

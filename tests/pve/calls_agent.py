@@ -25,7 +25,7 @@ def guest_of(asked: Asked) -> Guest:
     if not vm.running:
         raise Died(f"VM {vm.vmid} is not running")
     guest = asked.pve.guests[vm.vmid]
-    if not guest.agent or enabled != "1":
+    if not guest.answers(asked.pve.clock()) or enabled != "1":
         asked.pve.delay(3, "agent")
         raise Died(NO_AGENT)
     return guest

@@ -1,5 +1,6 @@
 """What goes on in a cluster between requests: tasks, guests, the HA manager, programs in guests."""
 
+import itertools
 import secrets
 import threading
 import time
@@ -46,9 +47,11 @@ class Engine:
         self.next_id = (100, 1_000_000)
         self.downloads: dict[str, bytes] = {}  # what lies behind an address
         self.consoles: dict[str, Session] = {}
+        self.termproxy_takes_tokens = True  # since qemu-server 8.4.8 and 9.1.8
         self.ha_seconds = 0.0
         self._ha_wanted: dict[int, tuple[float, str]] = {}
         self._programs: dict[tuple[int, int], tuple[float, Finished]] = {}
+        self._pids = itertools.count(1000, 4)
 
     def check_quorum(self) -> None:
         if not self.quorate:
@@ -153,9 +156,14 @@ class Engine:
 
     def remember_exec(self, vm: Vm, finished: Finished) -> int:
         """Keeps a program's end for exec-status; its process number."""
-        pid = 1000 + 4 * len(self._programs)
+        pid = next(self._pids)
         self._programs[vm.vmid, pid] = (self.clock() + finished.seconds, finished)
         return pid
+
+    def forget_programs(self, vm: Vm) -> None:
+        """Windows starts anew: no program of before is left, and the agent knows none."""
+        for key in [key for key in self._programs if key[0] == vm.vmid]:
+            del self._programs[key]
 
     def collect_exec(self, vm: Vm, pid: int) -> Finished | None:
         """The end of a program, once: the agent forgets it then. None while it runs."""

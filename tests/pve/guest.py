@@ -2,6 +2,8 @@
 
 import queue
 from dataclasses import dataclass
+from pathlib import Path
+from threading import Event as Stop
 from typing import Any
 
 from tests.pve.state import Died, Vm
@@ -24,11 +26,17 @@ class Guest:
     def __init__(self, vm: Vm):
         self.vm = vm
         self.agent = False  # whether the agent answers
-        self.listeners: list[queue.Queue[bytes]] = []
+        self.listeners: list[queue.Queue[bytes]] = []  # the first hears, the others wait
+        self.viewers: list[Stop] = []  # clients of the screen
+        self.vnc_password = ""
         self.off = False  # set to switch the VM off from inside
 
     def power_on(self, now: float) -> None:
         """QEMU has started or was reset."""
+
+    def answers(self, now: float) -> bool:
+        """Whether the agent answers a ping."""
+        return self.agent
 
     def advance(self, now: float) -> None:
         """Time has passed; move counters, reboot, switch off."""
@@ -36,10 +44,18 @@ class Guest:
     def press(self, key: str) -> None:
         """A key arrived."""
 
-    def write_serial(self, text: str) -> None:
+    def write_serial(self, text: str | bytes) -> None:
         """Puts text on the first serial port, lost when nobody listens."""
-        for listener in self.listeners:
-            listener.put(text.encode())
+        for listener in self.listeners[:1]:
+            listener.put(text.encode() if isinstance(text, str) else text)
+
+    def set_vnc_password(self, password: str) -> None:
+        """What `qm vncproxy` does when a client has come."""
+        self.vnc_password = password
+
+    def socket_of(self, kind: str) -> Path | None:
+        """The socket of a real QEMU's `vnc` or `serial` port, if one plays the guest."""
+        return None
 
     def screen(self) -> tuple[int, int, bytes]:
         """Width, height and pixels of four bytes: blue, green, red, nothing."""

@@ -4,6 +4,10 @@ import hashlib
 import re
 import uuid
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.pve.installed import Installed
 
 GIB = 1024**3
 KEPT = 64 * 1024 * 1024  # contents of larger uploads are hashed, not kept
@@ -41,6 +45,7 @@ class Volume:
     sha256: str = ""
     written: bool = False  # a guest wrote to it: no longer an empty disk
     stage: str = ""  # how far Windows on it has come
+    windows: "Installed | None" = None  # what Setup made of it
     wiped: bool = False  # Setup ran while it was attached and held something
 
 

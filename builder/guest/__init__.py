@@ -1,0 +1,1 @@
+"""What runs inside an installed Windows, through the guest agent of its VM."""
