@@ -1,12 +1,13 @@
 """The whole preflight of some hosts, and how it is told."""
 
-import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
-from builder.errors import ExitCode
+from builder.errors import ExitCode, Problem, WinseedError
 from builder.proxmox.api import Api
+from builder.proxmox.facts import VmConfig
 from builder.proxmox.findings import Finding, Level, exit_code
+from builder.proxmox.media import choose_iso
 from builder.proxmox.preflight import choose_node, judge_doubles, judge_host, judge_version
 from builder.proxmox.rights import make_needs, paths_of
 from builder.proxmox.survey import (
@@ -18,21 +19,29 @@ from builder.proxmox.survey import (
     inspect_vmid,
 )
 from builder.proxmox.wanted import Wanted
+from builder.record import record
 
 VERSION = 1
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class HostCheckup:
-    """What was found for one host; `node` "" and `vmid` 0 when it has no node."""
+    """What was found for one host; `node` "" and `vmid` 0 when it has no node.
+
+    `windows` and `virtio` are the volids of the discs to mount, "" where there is none. `adopt` is
+    the configuration of a VM that is there, without a disk, to be taken over.
+    """
 
     host: str
     node: str
     vmid: int
     findings: tuple[Finding, ...]
+    windows: str = ""
+    virtio: str = ""
+    adopt: VmConfig | None = None
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Checkup:
     """What was found in a cluster. `server` as `host:port`, `token` without its secret."""
 
@@ -76,7 +85,18 @@ class _Rounds:
         unknown = [path for path in paths_of(needs) if path not in self._granted]
         self._granted |= inspect_granted(self._api, unknown)
         findings = judge_host(wanted, self._cluster, facts, vmid, self._granted)
-        return HostCheckup(host=wanted.name, node=node.name, vmid=vmid.vmid, findings=findings)
+        windows, virtio = (
+            choose_iso(iso, facts.isos).iso for iso in (wanted.windows, wanted.virtio)
+        )
+        return HostCheckup(
+            host=wanted.name,
+            node=node.name,
+            vmid=vmid.vmid,
+            findings=findings,
+            windows=windows.volid if windows else "",
+            virtio=virtio.volid if virtio else "",
+            adopt=vmid.config if isinstance(vmid.config, VmConfig) else None,
+        )
 
 
 def inspect_checkup(api: Api, hosts: Iterable[Wanted]) -> Checkup:
@@ -94,6 +114,26 @@ def inspect_checkup(api: Api, hosts: Iterable[Wanted]) -> Checkup:
         findings=(judge_version(cluster.version), *judge_doubles(hosts)),
         hosts=tuple(rounds.visit(host) for host in hosts),
     )
+
+
+def refuse_checkup(checkup: Checkup, host: HostCheckup) -> None:
+    """Raise WinseedError with every reason why the installation of `host` cannot start."""
+    findings = (*checkup.findings, *host.findings)
+    stops = [finding for finding in findings if finding.level is Level.STOP]
+    if stops:
+        raise WinseedError(
+            f"the installation of {host.host} cannot start",
+            code=exit_code(stops),
+            problems=tuple(
+                Problem(
+                    where=stop.subject,
+                    what=stop.what,
+                    hint="; ".join(filter(None, (stop.hint, *stop.commands))),
+                )
+                for stop in stops
+            ),
+            hint="`winseed doctor` shows all that was looked at",
+        )
 
 
 def checkup_lines(checkup: Checkup) -> list[str]:

@@ -1,12 +1,12 @@
 """Where Proxmox VE is, who asks, and what proves that it is Proxmox VE that answers."""
 
-import dataclasses
 import re
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from builder.errors import ExitCode, WinseedError
+from builder.record import record
 from builder.values import Secret
 
 PORT = 8006
@@ -16,7 +16,7 @@ TOKEN = re.compile(
 )
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Token:
     """An API token of `user`; prints without its secret."""
 
@@ -28,19 +28,19 @@ class Token:
         return f"{self.user}!{self.name}"
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class SystemTrust:
     """The certificate is signed by an authority that this system trusts."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class CaFile:
     """The certificate is signed by the authority in `path` (PEM)."""
 
     path: Path
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Pinned:
     """The certificate has this SHA-256, `AA:BB:...`, whoever signed it and whatever it names."""
 
@@ -50,7 +50,7 @@ class Pinned:
 Trust = SystemTrust | CaFile | Pinned
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Connection:
     """Where, as whom, and what proves the server. `host` may be an address, IPv6 without []."""
 
@@ -63,7 +63,7 @@ class Connection:
         return f"{self.host}:{self.port}"
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Clock:
     """Time and chance: seconds from anywhere, a pause in seconds, 0 to 1."""
 

@@ -5,16 +5,16 @@ Every `load_` raises ValueError, KeyError or TypeError for what is no such answe
 turns these into an error that names the call.
 """
 
-import dataclasses
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from builder.machine import Machine
+from builder.record import record
 from builder.vm_config import load_machine
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Version:
     """The release of Proxmox VE: `text` as `8.4.1`."""
 
@@ -23,7 +23,7 @@ class Version:
     minor: int
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Node:
     """A node of the cluster; `cpus`, `memory` (bytes) are None and `fingerprint` "" if not told."""
 
@@ -34,7 +34,7 @@ class Node:
     fingerprint: str
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Address:
     """Where a node can be reached; `local`: it is the node that answered."""
 
@@ -43,7 +43,7 @@ class Address:
     local: bool
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Storage:
     """A storage as one node sees it; sizes in bytes, None while it is not active."""
 
@@ -55,7 +55,7 @@ class Storage:
     available: int | None
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class IsoFile:
     """An ISO on a storage: `volid` as `local:iso/windows.iso`, `size` in bytes."""
 
@@ -73,7 +73,17 @@ class IsoFile:
         return self.volid.rpartition("/")[2]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
+class Image:
+    """A disk of a VM on a storage; `created` in seconds since 1970, None where it is not told."""
+
+    volid: str
+    vmid: int
+    size: int
+    created: int | None
+
+
+@record
 class Bridge:
     """A bridge of a node, or a virtual network of its SDN (`vnet`)."""
 
@@ -82,7 +92,7 @@ class Bridge:
     vlan_aware: bool | None
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Guest:
     """A VM or container in the cluster's list, which is some ten seconds old."""
 
@@ -97,7 +107,7 @@ class Guest:
     lock: str
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Room:
     """Free space on the root file system of a node, and its memory, in bytes."""
 
@@ -105,7 +115,7 @@ class Room:
     memory: int
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Role:
     """A named set of privileges."""
 
@@ -113,7 +123,7 @@ class Role:
     privileges: frozenset[str]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class VmConfig:
     """The configuration of a VM: every setting as written, and the machine they make."""
 
@@ -126,7 +136,7 @@ class VmConfig:
         return dict(self.settings).get(key)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class DriveCounter:
     """Bytes that a running VM has read from and written to the drive in `slot` since its start."""
 
@@ -135,7 +145,7 @@ class DriveCounter:
     written: int
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class VmStatus:
     """The state of a VM now. `uptime` in seconds; `qmp` as QEMU says (`running`, `paused`)."""
 
@@ -215,6 +225,21 @@ def load_isos(answer: Any) -> tuple[IsoFile, ...]:
     return tuple(sorted(files, key=lambda file: file.volid))
 
 
+def load_images(answer: Any) -> tuple[Image, ...]:
+    """GET /nodes/{node}/storage/{storage}/content?content=images: those that have an owner."""
+    images = (
+        Image(
+            volid=str(row["volid"]),
+            vmid=int(row["vmid"]),
+            size=int(row.get("size") or 0),
+            created=_number(row.get("ctime")),
+        )
+        for row in answer
+        if row.get("vmid") is not None
+    )
+    return tuple(sorted(images, key=lambda image: image.volid))
+
+
 def load_bridges(answer: Any) -> tuple[Bridge, ...]:
     """GET /nodes/{node}/network?type=any_bridge."""
     rows = sorted(answer, key=lambda row: str(row["iface"]))
@@ -281,6 +306,17 @@ def load_status(answer: Any) -> VmStatus:
         ha_managed=_flag(ha.get("managed")),
         drives=tuple(_counters(answer.get("blockstat") or {})),
     )
+
+
+def load_snapshots(answer: Any) -> tuple[str, ...]:
+    """GET /nodes/{node}/qemu/{vmid}/snapshot, without the state that is now."""
+    names = (str(row["name"]) for row in answer)
+    return tuple(sorted(name for name in names if name != "current"))
+
+
+def load_replicated(answer: Any) -> frozenset[int]:
+    """GET /cluster/replication: the guests that have a job."""
+    return frozenset(int(row["guest"]) for row in answer)
 
 
 def _counters(stats: Mapping[str, Any]) -> Iterator[DriveCounter]:

@@ -76,7 +76,12 @@ _TEXTS = (
     (Trouble.LOCKED, r"VM is locked|CT is locked"),
     (Trouble.BUSY, r"can't lock file .* got timeout|got lock (request )?timeout|cfs-lock .* error"),
     (Trouble.NO_QUORUM, r"no quorum"),
-    (Trouble.AGENT, r"guest agent is not running|No QEMU guest agent configured"),
+    (
+        Trouble.AGENT,
+        r"guest agent is not running|No QEMU guest agent configured|connect to VM \d+ qga socket",
+    ),
+    # QMPClient.pm: the agent was told, and did not answer in time or hung up
+    (Trouble.UNKNOWN, r"command 'guest-[a-z-]+' failed - (got timeout|client closed connection)"),
     (Trouble.STOPPED, r"VM \d+ (is )?not running"),
     (
         Trouble.MISSING,

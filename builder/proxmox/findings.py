@@ -1,10 +1,10 @@
 """What a preflight says: one line each, with the way out."""
 
-import dataclasses
 import enum
 from collections.abc import Iterable
 
 from builder.errors import ExitCode
+from builder.record import record
 
 
 class Level(enum.Enum):
@@ -15,7 +15,7 @@ class Level(enum.Enum):
     STOP = "stop"
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Finding:
     """Something that was looked at. `commands` are for root on a node; `code` counts for STOP."""
 

@@ -12,6 +12,7 @@ from builder.proxmox.facts import (
     Address,
     Bridge,
     Guest,
+    Image,
     IsoFile,
     Node,
     Role,
@@ -24,11 +25,14 @@ from builder.proxmox.facts import (
     load_bridges,
     load_config,
     load_guests,
+    load_images,
     load_isos,
     load_nodes,
+    load_replicated,
     load_rights,
     load_roles,
     load_room,
+    load_snapshots,
     load_status,
     load_storages,
     load_version,
@@ -95,6 +99,11 @@ def inspect_isos(api: Api, node: str, storage: str) -> tuple[IsoFile, ...]:
     return api.get(("nodes", node, "storage", storage, "content"), load_isos, content="iso")
 
 
+def inspect_images(api: Api, node: str, storage: str) -> tuple[Image, ...]:
+    """The disks on a storage of VMs that the token may see; needs Datastore.Audit there."""
+    return api.get(("nodes", node, "storage", storage, "content"), load_images, content="images")
+
+
 def inspect_bridges(api: Api, node: str) -> tuple[Bridge, ...]:
     """The bridges and virtual networks of `node` that the token may use or look at."""
     return api.get(("nodes", node, "network"), load_bridges, type="any_bridge")
@@ -117,3 +126,13 @@ def inspect_config(api: Api, node: str, vmid: int, *, current: bool = False) -> 
 def inspect_status(api: Api, node: str, vmid: int) -> VmStatus:
     """The state of a VM now; it occupies one of the three daemons of its node."""
     return api.get(("nodes", node, "qemu", vmid, "status", "current"), load_status)
+
+
+def inspect_snapshots(api: Api, node: str, vmid: int) -> tuple[str, ...]:
+    """The names of a VM's snapshots."""
+    return api.get(("nodes", node, "qemu", vmid, "snapshot"), load_snapshots)
+
+
+def inspect_replicated(api: Api) -> frozenset[int]:
+    """The VMIDs that have a replication job which the token may see."""
+    return api.get(("cluster", "replication"), load_replicated)

@@ -4,16 +4,16 @@ A node tells name and size of an ISO, not its sum. The same size is taken for th
 (design: preflight compares sizes); a disc of the same name and another size is refused.
 """
 
-import dataclasses
 import re
 from collections.abc import Iterable
 
 from builder.errors import ExitCode
 from builder.proxmox.facts import IsoFile
 from builder.proxmox.findings import Finding, fine, stop, warn
+from builder.record import record
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class WantedIso:
     """A disc that the VM needs. `kind` in words; the rest as far as it is known.
 
@@ -29,7 +29,7 @@ class WantedIso:
     release: str = ""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Choice:
     """The ISO to mount, None if there is none, and what is to be said about it."""
 

@@ -66,7 +66,7 @@ def judge_host(
     """Everything there is to say about one host on its node."""
     return (
         *_rights(wanted, cluster, node, vmid, granted),
-        _vmid(wanted, cluster, node.node.name, vmid),
+        *([] if wanted.exists else [_vmid(wanted, cluster, node.node.name, vmid)]),
         *_name(wanted, cluster, vmid),
         *_macs(wanted, cluster, vmid),
         _disk_storage(wanted, node, granted),

@@ -9,9 +9,10 @@ A role that names a privilege unknown to a release is refused there: 9 has no VM
 VM.GuestAgent.
 """
 
-import dataclasses
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
+
+from builder.record import record
 
 GUEST_AGENT_SINCE = 9  # pve-access-control 9.0.2, 2025-07-17
 
@@ -30,7 +31,7 @@ VM_PRIVILEGES = (
 )
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Network:
     """A bridge, with the VLAN tag if there is one."""
 
@@ -44,7 +45,7 @@ class Network:
         return f"/sdn/zones/localnetwork/{self.bridge}{tag}"
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Subject:
     """What an installation touches. `fixed`: the VMID was given, not drawn just now."""
 
@@ -58,7 +59,7 @@ class Subject:
     networks: tuple[Network, ...]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Need:
     """A privilege on one of `paths`, the first of which is where to grant it; `why` in words.
 
@@ -135,7 +136,7 @@ def _held(need: Need, granted: Mapping[str, frozenset[str]]) -> bool:
     return any(need.privilege in granted.get(path, frozenset()) for path in need.paths)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Grants:
     """`pveum` lines: those that are needed, and those for the rest, to be run after them."""
 

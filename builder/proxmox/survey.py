@@ -4,7 +4,6 @@ A question that is refused does not end the survey: `Unread` says why the answer
 what everything else rests on, the version and the token, is raised.
 """
 
-import dataclasses
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
@@ -36,20 +35,21 @@ from builder.proxmox.inventory import (
     inspect_version,
     inspect_vmid_free,
 )
+from builder.record import record
 
 MOST_CONFIGS = 500  # VMs whose cards are compared: a call each
 _T = TypeVar("_T")
 FATAL = frozenset({Trouble.UNREACHABLE, Trouble.UNTRUSTED, Trouble.TOKEN})
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Unread:
     """An answer that was not given, and why."""
 
     reason: str
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Card:
     """A network card of a VM that is there."""
 
@@ -58,7 +58,7 @@ class Card:
     vm: str
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class ClusterFacts:
     """What holds for every node; `guests` and `cards` are those that the token may see.
 
@@ -75,7 +75,7 @@ class ClusterFacts:
     unseen: int
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Shelf:
     """The ISOs of one storage."""
 
@@ -83,7 +83,7 @@ class Shelf:
     isos: tuple[IsoFile, ...] | Unread
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class NodeFacts:
     """What one node has."""
 
@@ -107,7 +107,7 @@ class NodeFacts:
         )
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class VmidFacts:
     """A VMID: whether it is free in the cluster, and the VM that has it, where it may be read."""
 

@@ -4,12 +4,12 @@ Forms: proxmox/pve-common at f665029, src/PVE/Tools.pm `upid_decode`, `upid_norm
 pve-manager at 14a22df, PVE/API2/Tasks.pm.
 """
 
-import dataclasses
 import re
 from typing import Any
 
 from builder.proxmox.api import Api
 from builder.proxmox.failures import PveError, Trouble
+from builder.record import record
 
 UPID = re.compile(
     r"UPID:(?P<node>[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?):[0-9A-Fa-f]{8}:[0-9A-Fa-f]{8,9}"
@@ -17,28 +17,33 @@ UPID = re.compile(
 )
 _WARNINGS = re.compile(r"WARNINGS: (\d+)")
 LOG_LINES = 200
+_CHANGING = ("qm", "resize", "move_disk", "hastart", "hastop")
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Upid:
-    """The name of a task; `node` is where it runs, which may not be where it was asked for."""
+    """The name of a task; `node` is where it runs, which may not be where it was asked for.
+
+    `about` is the VMID or the storage it works on.
+    """
 
     text: str
     node: str
     kind: str
+    about: str = ""
 
     def __str__(self) -> str:
         return self.text
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Running:
     """A task that is not done."""
 
     upid: Upid
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Succeeded:
     """A task that did its work; `warnings` stand in its log."""
 
@@ -46,7 +51,7 @@ class Succeeded:
     warnings: int
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Failed:
     """A task that did not; `reason` is its exit status."""
 
@@ -62,7 +67,7 @@ def load_upid(answer: Any) -> Upid:
     match = UPID.fullmatch(str(answer))
     if match is None:
         raise ValueError(f"no UPID: {answer!r}")
-    return Upid(text=match[0], node=match["node"], kind=match["kind"])
+    return Upid(text=match[0], node=match["node"], kind=match["kind"], about=match["id"])
 
 
 def load_upid_or_none(answer: Any) -> Upid | None:
@@ -120,6 +125,34 @@ def inspect_recent_tasks(api: Api, kind: str) -> tuple[tuple[Upid, Task], ...]:
         return tuple(found)
 
     return api.get(("cluster", "tasks"), load)
+
+
+def inspect_active_tasks(api: Api, node: str, vmid: int) -> tuple[Upid, ...]:
+    """The tasks that change a VM right now, on its node; consoles do not count.
+
+    Without Sys.Audit on the node they are those of the token alone (PVE/API2/Tasks.pm).
+    """
+
+    def load(answer: Any) -> tuple[Upid, ...]:
+        # what has ended stays in the active list for a while, with its status
+        rows = [row for row in answer if not (row.get("endtime") or row.get("status"))]
+        found = (load_upid(row["upid"]) for row in rows)
+        return tuple(upid for upid in found if upid.kind.startswith(_CHANGING))
+
+    return api.get(("nodes", node, "tasks"), load, source="active", vmid=vmid)
+
+
+def wait_for_quiet(api: Api, node: str, vmid: int, *, timeout: float = 600.0) -> None:
+    """Wait until no task changes the VM any more. Raises PveError (UNKNOWN) when one goes on."""
+    end = api.clock.now() + timeout
+    while active := inspect_active_tasks(api, node, vmid):
+        if api.clock.now() >= end:
+            raise PveError(
+                f"task {active[0].kind} of VM {vmid} on {node} still runs after {timeout:.0f} s",
+                trouble=Trouble.UNKNOWN,
+                hint=f"its log: `pvenode task log {active[0]}` on {node}",
+            )
+        api.clock.pause(1 + api.clock.jitter())
 
 
 def wait_for_task(api: Api, upid: Upid, *, timeout: float) -> Succeeded:

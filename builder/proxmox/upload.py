@@ -8,7 +8,6 @@ then refuses a damaged file instead of keeping it (pve-storage at 0c56bad, Statu
 """
 
 import contextlib
-import dataclasses
 import hashlib
 import io
 import re
@@ -30,6 +29,7 @@ from builder.proxmox.tasks import (
     load_upid,
     wait_for_task,
 )
+from builder.record import record
 
 # others are replaced or cut off by the server without a word (Storage.pm,
 # normalize_content_filename), and a name that is not unique overwrites another's ISO
@@ -39,7 +39,7 @@ COPY_TIME = 1800.0  # seconds a node may take to copy a file to its storage
 KIND = "imgcopy"
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Upload:
     """A file to send: `size` in bytes, `sha256` in hex, `name` on the storage."""
 

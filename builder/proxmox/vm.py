@@ -31,6 +31,26 @@ def set_config(
     api.change("PUT", (*_vm(node, vmid), "config"), values, _nothing)
 
 
+def change_config(
+    api: Api,
+    node: str,
+    vmid: int,
+    settings: Mapping[str, Value],
+    *,
+    digest: str,
+    delete: tuple[str, ...] = (),
+) -> Upid | None:
+    """Change settings in a task, for what allocates disks; None when it was done at once."""
+    values: dict[str, Value] = {**settings, "digest": digest, "delete": ",".join(delete) or None}
+    return api.change("POST", (*_vm(node, vmid), "config"), values, load_upid_or_none)
+
+
+def unlink_disks(api: Api, node: str, vmid: int, slots: tuple[str, ...]) -> None:
+    """Take drives out of the configuration and destroy their images; `unusedN` as well."""
+    values: dict[str, Value] = {"idlist": ",".join(slots), "force": True}
+    api.change("PUT", (*_vm(node, vmid), "unlink"), values, _nothing)
+
+
 def destroy_vm(api: Api, node: str, vmid: int) -> Upid:
     """Destroy a stopped VM with the disks its configuration names, and nothing else."""
     values: dict[str, Value] = {"purge": True, "destroy-unreferenced-disks": False}
@@ -40,6 +60,21 @@ def destroy_vm(api: Api, node: str, vmid: int) -> Upid:
 def start_vm(api: Api, node: str, vmid: int) -> Upid:
     """Switch on. The task may succeed with warnings, and fails when the VM runs already."""
     return _power(api, node, vmid, "start")
+
+
+def stop_vm(api: Api, node: str, vmid: int) -> Upid:
+    """Switch off at once, as pulling the plug."""
+    return _power(api, node, vmid, "stop")
+
+
+def shutdown_vm(api: Api, node: str, vmid: int, *, timeout: int) -> Upid:
+    """Ask the guest to switch off within `timeout` seconds; the task fails when it does not."""
+    return _power(api, node, vmid, "shutdown", timeout=timeout)
+
+
+def reset_vm(api: Api, node: str, vmid: int) -> Upid:
+    """Restart as by the reset button: QEMU, its counters and what is pending stay."""
+    return _power(api, node, vmid, "reset")
 
 
 def send_key(api: Api, node: str, vmid: int, key: str) -> None:

@@ -1,19 +1,19 @@
 """What a host asks of a cluster, out of its spec. Pure."""
 
-import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
 from builder.plan.make import MEMORY_MIB
 from builder.proxmox.media import WantedIso
 from builder.proxmox.rights import Network, Subject
+from builder.record import record
 from builder.spec.model import HostSpec, ProxmoxSpec
 from builder.values import derive_mac
 
 DRIVERS_AND_SCRIPTS = 256 << 20  # bytes to have free, beside what the spec attaches
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class WantedNic:
     """A network card: MAC address, bridge and VLAN."""
 
@@ -22,10 +22,11 @@ class WantedNic:
     vlan: int | None
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Wanted:
     """What one host asks of a cluster; `vmid` 0 and `node` "" leave it to the cluster.
 
+    `exists`: the VM is there, and stays with its disks detached.
     `disk_gib` counts all disks, `answer_bytes` what to have free for the answer ISO.
     """
 
@@ -42,6 +43,7 @@ class Wanted:
     nics: tuple[WantedNic, ...]
     windows: WantedIso
     virtio: WantedIso
+    exists: bool = False
 
     def subject(self, *, node: str, vmid: int, vnets: frozenset[str] = frozenset()) -> Subject:
         """What the rights of an installation on `node` as `vmid` are about, `vnets` left out."""

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.pve.calls import Asked, answers
 from tests.pve.console import Session
-from tests.pve.state import DRIVE, Died, PveError, Vm
+from tests.pve.state import DRIVE, PveError, Vm
 
 if TYPE_CHECKING:
     from tests.pve.cluster import FakeCluster
@@ -97,15 +97,17 @@ def _block(vm: Vm, key: str) -> dict[str, Any]:
     }
 
 
+PRINTABLE = "".join(chr(code) for code in range(0x21, 0x7F))  # pve-common, Ticket.pm
+
+
 @answers("POST /nodes/{node}/qemu/{vmid}/vncproxy", "POST /nodes/{node}/qemu/{vmid}/termproxy")
 def console(asked: Asked) -> Any:
     pve, vm = asked.pve, asked.vm
     kind = "vnc" if asked.call.endswith("vncproxy") else "term"
-    if kind == "term" and vm.config.get(asked.text("serial", "serial0")) != "socket":
-        raise Died("unable to find a serial interface")
     ticket = f"PVEVNC:{secrets.token_hex(8)}::{secrets.token_hex(16)}"
     port = 5900 + len(pve.consoles) % 100
-    password = secrets.token_hex(4) if asked.flag("generate-password") else ticket[:8]
+    password = "".join(secrets.choice(PRINTABLE) for _ in range(8)) if kind == "vnc" else ""
+    ticket = f"{password}:{ticket}" if password else ticket
     pve.consoles[ticket] = Session(
         kind=kind,
         user=asked.user,
@@ -113,10 +115,11 @@ def console(asked: Asked) -> Any:
         ticket=ticket,
         port=port,
         password=password,
+        serial=asked.text("serial", "serial0"),
     )
     upid = pve.fork(asked, "vncproxy", str(vm.vmid), lambda task: task.say("starting proxy"))
     row = {"user": asked.user, "ticket": ticket, "port": str(port), "upid": upid}
-    return {**row, "password": password} if asked.flag("generate-password") else row
+    return {**row, "password": password} if password else row
 
 
 @answers("GET /nodes/{node}/qemu/{vmid}/vncwebsocket")

@@ -67,6 +67,7 @@ class Faults:
     calls: list[CallFault] = field(default_factory=list)
     tasks: list[TaskFault] = field(default_factory=list)
     changes_seen: int = 0
+    consoles: dict[str, bytes | Literal["cut", "stall"]] = field(default_factory=dict)
     _at_change: dict[int, CallFault] = field(default_factory=dict)
     _guard: threading.Lock = field(default_factory=threading.Lock)
 
@@ -88,8 +89,13 @@ class Faults:
         self.tasks.append(fault)
         return fault
 
+    def fail_console(self, stage: str, answer: bytes | Literal["cut", "stall"]) -> None:
+        """Plants what comes instead at a stage of a console (console.py), until cleared."""
+        self.consoles[stage] = answer
+
     def clear(self) -> None:
         self.calls.clear()
+        self.consoles.clear()
         self.tasks.clear()
         self._at_change.clear()
 

@@ -311,6 +311,16 @@ class Exchange(BaseHTTPRequestHandler):
         key = self.headers.get("Sec-WebSocket-Key")
         if not key or self.headers.get("Sec-WebSocket-Version") != "13":
             raise FrontError(500, "unsupported websocket-version")
+        session = self.server.pve.consoles[ticket]
+        fault = self.server.pve.faults.consoles.get("upgrade")
+        if session.taken or fault == "cut":  # nobody listens at the port: no answer at all
+            raise Dropped
+        if fault == "stall":
+            raise Stalled(1)
+        if fault:
+            self.wfile.write(fault)
+            raise Dropped
+        session.taken = True
         self.close_connection = True
         self._record(101)
         self.send_response(101, "Switching Protocols")
@@ -320,7 +330,7 @@ class Exchange(BaseHTTPRequestHandler):
         if protocol := self.headers.get("Sec-WebSocket-Protocol"):
             self.send_header("Sec-WebSocket-Protocol", protocol)
         self.end_headers()
-        serve_console(self.server.pve, self.server.pve.consoles[ticket], self.request)
+        serve_console(self.server.pve, session, self.request)
 
     def _refuse(self, error: PveError) -> None:
         if not self.body_taken:

@@ -93,8 +93,10 @@ def test_a_picture_of_the_screen(pve, client, vm):
     assert console.read(int.from_bytes(console.read(4))) == b"QEMU (101)"
     console.send(struct.pack(">BxHi", 2, 1, 0))
     console.send(struct.pack(">BBHHHH", 3, 0, 0, 0, width, height))
-    console.read(16)
-    assert len(console.read(width * height * 4)) == width * height * 4
+    assert console.read(4) == struct.pack(">BxH", 0, 2)  # two halves
+    for top in (0, height // 2):
+        assert console.read(12) == struct.pack(">HHHHi", 0, top, width, height // 2, 0)
+        assert len(console.read(width * height * 2)) == width * height * 2
     console.tls.close()
 
 
@@ -121,6 +123,7 @@ def test_serial_text_is_heard_only_while_listening(pve, client, vm):
     console = Socket(pve, client, found)
     console.send(f"{found['user']}:{found['ticket']}\n".encode())
     assert console.read(2) == b"OK"
+    assert console.read(47) == b"starting serial terminal on interface serial0\r\n"
     pve.guests[101].write_serial("winseed: disk found\n")
     assert console.read(20) == b"winseed: disk found\n"
     console.tls.close()
