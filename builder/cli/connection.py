@@ -25,7 +25,7 @@ VARIABLE = "WINSEED_PVE_TOKEN"
 
 
 def proxmox_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options of a connection; the verb receives a function `connect(console)`.
+    """Add the options of a connection; the verb receives a function `connect(console, pause)`.
 
     It stands below `host_options`, whose `call` it needs.
     """
@@ -36,8 +36,8 @@ def proxmox_options(function: Callable[..., Any]) -> Callable[..., Any]:
         insecure = values.pop("insecure")
         call = _with_flags(call, given)
 
-        def connect(console: Console) -> "Api":
-            return _connect(call.site.proxmox, given, console, insecure=insecure)
+        def connect(console: Console, pause: Callable[[float], None] = time.sleep) -> "Api":
+            return _connect(call.site.proxmox, given, console, pause, insecure=insecure)
 
         return function(*args, call=call, connect=connect, **values)
 
@@ -85,7 +85,12 @@ def _with_flags(call: Call, given: dict[str, str | None]) -> Call:
 
 
 def _connect(
-    spec: "ProxmoxSpec", given: dict[str, str | None], console: Console, *, insecure: bool
+    spec: "ProxmoxSpec",
+    given: dict[str, str | None],
+    console: Console,
+    pause: Callable[[float], None],
+    *,
+    insecure: bool,
 ) -> "Api":
     from builder.proxmox.api import Api
     from builder.proxmox.connection import Clock, make_connection
@@ -99,7 +104,7 @@ def _connect(
     token = _token(given["token_file"], console)
     trust = _trust(spec, given, console, insecure=insecure)
     # chance spreads retries; nothing secret rests on it
-    clock = Clock(now=time.monotonic, pause=time.sleep, jitter=random.random)
+    clock = Clock(now=time.monotonic, pause=pause, jitter=random.random)
     return Api(make_connection(spec.url, token, trust), clock)
 
 

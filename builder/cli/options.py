@@ -1,6 +1,5 @@
 """Options that several verbs share, and what becomes of them: the site of the call."""
 
-import dataclasses
 import functools
 import os
 import sys
@@ -12,37 +11,76 @@ import click
 from click.core import ParameterSource
 
 from builder.errors import ExitCode, WinseedError
-from builder.spec.load import LARGEST_SPEC, Override, Site, load_site
+from builder.record import record
 
 if TYPE_CHECKING:
-    from builder.build import Shelf
+    from builder.media.shelf import Shelf
+    from builder.spec.load import Site
 
 SPEC_NAME = "winseed.toml"
 OVERRIDES = ("release", "edition", "sku", "channel", "virtio_iso", "windows_iso", "virtio_release")
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Call:
     """The hosts a verb works on."""
 
-    site: Site
+    site: "Site"
     spec_path: Path | None
 
 
 def host_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that choose and override hosts; the verb receives a `Call` named `call`."""
+    return _with_hosts(function, reads_discs=False)
 
+
+def disc_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`host_options` for a verb that inspects the discs: they are read while the spec is loaded."""
+    return _with_hosts(function, reads_discs=True)
+
+
+def site_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Take a spec, if there is one, for a verb that works without; it receives all of its hosts."""
+
+    @functools.wraps(function)
+    def wrapper(*args: Any, **values: Any) -> Any:
+        call = _load_any(values.pop("spec"))
+        return function(*args, call=call, **values)
+
+    return _options()[0](wrapper)
+
+
+def _load_any(spec: str | None) -> Call:
+    """The spec that is named, or the usual one if it can be used: nothing depends on it."""
+    try:
+        return _load_call(spec, None, every=True, given={}, sources={})
+    except WinseedError as error:
+        if spec:
+            raise
+        from builder.cli.main import make_console
+        from builder.spec.load import load_site
+
+        make_console().warn(f"{error.what}: it is not used")
+        return Call(
+            site=load_site(None, source="the call", folder=Path(), overrides={}), spec_path=None
+        )
+
+
+def _with_hosts(function: Callable[..., Any], *, reads_discs: bool) -> Callable[..., Any]:
     @functools.wraps(function)
     @click.pass_context
     def wrapper(ctx: click.Context, /, *args: Any, **values: Any) -> Any:
         spec, host, every = values.pop("spec"), values.pop("host"), values.pop("every")
+        host = _one_name(host, values.pop("named", None))
         given = {key: values.pop(key) for key in OVERRIDES}
-        overrides = {
-            key: Override(value=_final(key, value), source=_source(ctx, key))
-            for key, value in given.items()
-            if value
-        }
-        call = _load_call(spec, host or None, every=every, overrides=overrides)
+        given = {key: _final(key, value) for key, value in given.items() if value}
+        if reads_discs:
+            _read_ahead(ctx, given.get("virtio_iso"), given.get("windows_iso"))
+        sources = {key: _source(ctx, key) for key in given}
+        call = _load_call(spec, host or None, every=every, given=given, sources=sources)
+        if reads_discs:
+            first = call.site.hosts[0]
+            _read_ahead(ctx, first.virtio_iso, first.windows_iso)
         return function(*args, call=call, **values)
 
     for option in reversed(_options()):
@@ -71,6 +109,18 @@ def _options() -> list[Callable[[Callable[..., Any]], Callable[..., Any]]]:
     ]
 
 
+def host_argument(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Take the host as an argument too; stands above `host_options`."""
+    return click.argument("named", metavar="[HOST]", required=False)(function)
+
+
+def _one_name(flag: str | None, argument: str | None) -> str | None:
+    if flag and argument and flag.casefold() != argument.casefold():
+        what = f"two hosts are named: {argument} and --host {flag}"
+        raise WinseedError(what, code=ExitCode.SPEC)
+    return argument or flag
+
+
 def _final(key: str, value: str) -> str:
     """Paths given on the command line count from the current folder."""
     if not key.endswith("_iso"):
@@ -89,8 +139,15 @@ def _source(ctx: click.Context, key: str) -> str:
 
 
 def _load_call(
-    spec: str | None, host: str | None, *, every: bool, overrides: dict[str, Override]
+    spec: str | None,
+    host: str | None,
+    *,
+    every: bool,
+    given: dict[str, str],
+    sources: dict[str, str],
 ) -> Call:
+    from builder.spec.load import Override, load_site
+
     if host and every:
         raise WinseedError("--host and --all exclude each other", code=ExitCode.SPEC)
     path = Path(spec) if spec else Path(SPEC_NAME)
@@ -99,7 +156,7 @@ def _load_call(
         text,
         source=str(path) if text is not None else "the call",
         folder=path.parent if text is not None else Path(),
-        overrides=overrides,
+        overrides={key: Override(value=value, source=sources[key]) for key, value in given.items()},
         host=host,
     )
     if len(site.hosts) > 1 and not every:
@@ -113,6 +170,8 @@ def _load_call(
 
 
 def _read_spec(path: Path, *, required: bool) -> str | None:
+    from builder.spec.load import LARGEST_SPEC
+
     try:
         with path.open("rb") as file:
             data = file.read(LARGEST_SPEC + 1)
@@ -153,9 +212,23 @@ def source_date_epoch(default: int) -> int:
     return int(text)
 
 
+def _read_ahead(ctx: click.Context, virtio: str | Path | None, windows: str | Path | None) -> None:
+    """Have the discs inspected by another process from now on, if none does it yet."""
+    if "shelf" in ctx.meta or not (virtio or windows):
+        return
+    from builder.media.ahead import start_reading
+    from builder.media.shelf import Shelf
+
+    discs = [("virtio", virtio), ("agent", virtio), ("windows", windows)]
+    ahead = start_reading([(reader, (Path(path),)) for reader, path in discs if path])
+    if ahead is not None:
+        ctx.call_on_close(ahead.close)
+    ctx.meta["shelf"] = Shelf(ahead)
+
+
 def shelf_of_call() -> "Shelf":
     """The media of this call: each is inspected once, whichever part of the verb asks."""
-    from builder.build import Shelf
+    from builder.media.shelf import Shelf
 
     meta = click.get_current_context().meta
     if "shelf" not in meta:

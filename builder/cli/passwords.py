@@ -44,6 +44,13 @@ def gather_secrets(host: HostSpec, administrator: Secret | None, *, on_medium: b
     )
 
 
+def gather_lasting(host: HostSpec) -> tuple[dict[str, Secret], Secret | None]:
+    """The passwords of further accounts by their names, and the blob of an offline join."""
+    blob = host.offline_join_file
+    accounts = {account.name: _account_password(account) for account in host.account}
+    return accounts, _join_blob(blob) if blob else None
+
+
 def placeholder_secrets(host: HostSpec) -> Secrets:
     """Secrets for a plan that is only looked at: every one reads `***`, nothing is asked for."""
     hidden = Secret("***")

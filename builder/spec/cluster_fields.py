@@ -16,6 +16,8 @@ NODE = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?")
 STORAGE = re.compile(r"[a-zA-Z][a-zA-Z0-9_.-]*[a-zA-Z0-9]")
 POOL = re.compile(r"[A-Za-z0-9._-]+(?:/[A-Za-z0-9._-]+){0,2}")
 VOLUME = re.compile(r"[A-Za-z0-9_.+@ -]+\.(?:iso|img)", re.IGNORECASE)
+# JSONSchema.pm, `pve-tag`; lower case, because Proxmox VE folds tags unless told otherwise
+TAG = re.compile(r"[a-z0-9_][a-z0-9_+.-]*")
 LOWEST_VMID, HIGHEST_VMID = 100, 999_999_999
 
 
@@ -78,6 +80,12 @@ def _iso_volid(text: str) -> str:
     return text
 
 
+def _tag(text: str) -> str:
+    if not TAG.fullmatch(text):
+        raise ValueError("a tag holds lower-case letters, digits, and inside _ - + .")
+    return text
+
+
 def _vmid(number: int) -> int:
     if number and not LOWEST_VMID <= number <= HIGHEST_VMID:
         raise ValueError(f"a VMID is {LOWEST_VMID} to {HIGHEST_VMID}, or 0 for the next free one")
@@ -91,4 +99,5 @@ StorageName = Annotated[str, AfterValidator(_storage), Field(max_length=100)]
 PoolName = Annotated[str, AfterValidator(_pool), Field(max_length=100)]
 OptionalNode = Annotated[str, AfterValidator(lambda text: _node(text) if text else text)]
 OptionalVolid = Annotated[str, AfterValidator(lambda text: _iso_volid(text) if text else text)]
+Tag = Annotated[str, AfterValidator(_tag)]
 Vmid = Annotated[int, AfterValidator(_vmid)]

@@ -1,0 +1,263 @@
+"""What the verbs share that install: secrets, workshop, events, the summary and its exit code."""
+
+import contextlib
+import secrets as random_source
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from builder import __version__
+from builder.cli.options import Call, shelf_of_call
+from builder.console import Console
+from builder.errors import ExitCode, WinseedError
+
+if TYPE_CHECKING:
+    from builder.install.fleet import HostResult
+    from builder.install.jobs import Workshop
+    from builder.install.opening import Case, Entropy, Opened
+    from builder.proxmox.api import Api
+    from builder.spec.model import HostSpec
+
+FOLDER = "dist"
+VERSION = 1
+
+
+def output_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Where the folders of the hosts lie."""
+    return click.option(
+        "-o", "--output", type=Path, default=Path(FOLDER), show_default=True,
+        help="Folder of the hosts' folders: journals, passwords, evidence.",
+    )(function)  # fmt: skip
+
+
+def password_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The final password of the built-in account."""
+    return click.option(
+        "--admin-password-file",
+        metavar="FILE",
+        help="Administrator's final password, first line; - is standard input. Default: "
+        "WINSEED_ADMIN_PASSWORD, else a random one.",
+    )(function)
+
+
+def folder_of(output: Path, host: str) -> Path:
+    """The folder of one host."""
+    return output / host.lower()
+
+
+def make_cases(
+    call: Call, output: Path, password_file: str | None, console: Console
+) -> list["Case"]:
+    """Every host with its secrets; all that is missing is told at once."""
+    from builder.cli.passwords import gather_lasting, given_password
+    from builder.install.opening import Case
+
+    administrator = given_password(password_file)
+    cases, failed = [], []
+    for host in call.site.hosts:
+        try:
+            accounts, join_blob = gather_lasting(host)
+        except WinseedError as error:
+            failed.append(error)
+            continue
+        hidden = [*accounts.values(), *([join_blob] if join_blob else [])]
+        console.hide(*(secret.reveal() for secret in hidden))
+        cases.append(
+            Case(
+                host=host,
+                proxmox=call.site.proxmox,
+                site=call.site.spec.name,
+                folder=folder_of(output, host.name),
+                shelf=shelf_of_call(),
+                administrator=administrator,
+                accounts=accounts,
+                join_blob=join_blob,
+                version=__version__,
+            )
+        )
+    if administrator:
+        console.hide(administrator.reveal())
+    if failed:
+        raise combined(failed, len(call.site.hosts))
+    return cases
+
+
+def make_entropy(console: Console) -> "Entropy":
+    """Where chance and the date come from; a password that is drawn is masked at once."""
+    from builder.cli.passwords import draw_password
+    from builder.install.opening import Entropy
+    from builder.values import Secret
+
+    def password() -> Secret:
+        secret = draw_password()
+        console.hide(secret.reveal())
+        return secret
+
+    return Entropy(token=random_source.token_hex, password=password, now=lambda: int(time.time()))
+
+
+def make_pause(stop: threading.Event) -> Callable[[float], None]:
+    """Pauses that Ctrl-C ends; the run ends with them."""
+    from builder.install.fleet import Interrupted
+
+    def pause(seconds: float) -> None:
+        if stop.wait(seconds):
+            raise Interrupted
+
+    return pause
+
+
+class Relay:
+    """Where events go, known when the runs begin: a table that moves is in nobody's way before."""
+
+    def __init__(self) -> None:
+        self.sink: Callable[[Any], None] | None = None
+
+    def __call__(self, event: Any) -> None:
+        """Hand an event on; before anybody listens nothing happens that is worth telling."""
+        if self.sink is not None:
+            self.sink(event)
+
+
+def make_workshop(api: "Api", relay: Relay) -> "Workshop":
+    """What all hosts of a call share."""
+    from builder.install.jobs import Workshop
+    from builder.install.poll import AgentSlots, StatePoll
+    from builder.install.run import Limits
+    from builder.install.sight import look_at_screen, read_serial
+    from builder.install.witness import Witness
+
+    witness = Witness(
+        emit=relay,
+        poll=StatePoll(api),
+        slots=AgentSlots(),
+        serial=read_serial,
+        look=look_at_screen,
+    )
+    return Workshop(api=api, limits=Limits(), witness=witness)
+
+
+@contextlib.contextmanager
+def telling(console: Console, relay: Relay, *, as_json: bool) -> Iterator[None]:
+    """Show events while this lasts: lines of JSON on standard output, else a table or lines."""
+    import datetime as dt
+
+    from builder.install.board import show_events
+    from builder.install.events import join_sinks, render_event
+
+    def tell_json(event: Any) -> None:
+        now = dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds")
+        sys.stdout.write(console.masked(render_event(event, time=now)) + "\n")
+        sys.stdout.flush()
+
+    with contextlib.ExitStack() as stack:
+        sink = tell_json if as_json else stack.enter_context(show_events(console, time.monotonic))
+        relay.sink = join_sinks(sink)
+        yield
+        relay.sink = None
+
+
+def run_jobs(
+    ctx: click.Context,
+    jobs: Sequence[Callable[[], "HostResult"]],
+    *,
+    relay: Relay,
+    workers: int,
+    stop: threading.Event,
+    early: Sequence["HostResult"] = (),
+    as_json: bool,
+    console: Console,
+) -> None:
+    """Run them, print what became of each, and end with the gravest exit code."""
+    from builder.install.fleet import gravest, run_fleet
+    from builder.report import render_json
+
+    with telling(console, relay, as_json=as_json):
+        results = [*early, *run_fleet(jobs, workers=workers, stop=stop)]
+    results.sort(key=lambda result: result.host)
+    if as_json:
+        rows = [_row(result) for result in results]
+        click.echo(render_json({"version": VERSION, "results": rows}), nl=False)
+    else:
+        for line in _summary(results):
+            click.echo(console.masked(line))
+    for result in results:
+        if result.error is not None:
+            console.error(result.error)
+    ctx.exit(gravest(results))
+
+
+def _summary(results: Sequence["HostResult"]) -> Iterator[str]:
+    width = max((len(result.host) for result in results), default=4)
+    for result in results:
+        place = f"VM {result.vmid} on {result.node}" if result.vmid else "no VM"
+        how = "interrupted" if result.interrupted else result.outcome.value
+        if result.error is not None and not result.interrupted:
+            how = f"failed, {how}"
+        minutes = f"{result.seconds / 60:.0f} min" if result.seconds >= 60 else ""
+        yield f"{result.host:<{width}}  {place:<18} {how} {minutes}".rstrip()
+        for note in result.notes:
+            yield f"{'':<{width}}  {note}"
+
+
+def _row(result: "HostResult") -> dict[str, Any]:
+    error = result.error
+    return {
+        "host": result.host,
+        "node": result.node or None,
+        "vmid": result.vmid or None,
+        "outcome": result.outcome.value,
+        "interrupted": result.interrupted,
+        "seconds": round(result.seconds, 1),
+        "code": int(result.code),
+        "error": error.what if error else None,
+        "problems": [str(problem) for problem in error.problems] if error else [],
+        "hint": error.hint if error else "",
+        "notes": list(result.notes),
+    }
+
+
+def combined(failed: Sequence[WinseedError], total: int) -> WinseedError:
+    """One error for one host; for several, each with its own words, the gravest code."""
+    from builder.errors import Problem
+
+    unique = list({(error.what, error.problems): error for error in failed}.values())
+    if len(unique) == 1:
+        return unique[0]
+    problems = tuple(
+        problem
+        for error in unique
+        for problem in (Problem(where="", what=error.what, hint=error.hint), *error.problems)
+    )
+    return WinseedError(
+        f"{len(failed)} of {total} hosts failed",
+        code=ExitCode(max(error.code for error in unique)),
+        problems=problems,
+    )
+
+
+def sizes_of(hosts: Sequence["HostSpec"]) -> dict[Path, int]:
+    """The bytes of local files; WinseedError (SPEC) for one that is not there."""
+    from builder.proxmox.wanted import files_of
+
+    try:
+        return {path: path.stat().st_size for host in hosts for path in files_of(host)}
+    except OSError as error:
+        what = f"cannot read {error.filename}: {error.strerror or error}"
+        raise WinseedError(what, code=ExitCode.SPEC) from None
+
+
+def refuse_unverified(opened: "Opened", *, allowed: bool) -> None:
+    """Raise WinseedError (UNSAFE) when nobody has looked into the Windows ISO."""
+    if opened.order.plan.verified or allowed:
+        return
+    raise WinseedError(
+        f"{opened.state.host}: nobody has looked into the Windows ISO {opened.state.windows}",
+        code=ExitCode.UNSAFE,
+        hint="give a local copy with --windows-iso, or take the risk with --unverified-media",
+    )
