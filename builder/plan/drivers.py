@@ -1,6 +1,5 @@
 """The driver part of the plan: packages carried from a disc, or named on the virtio-win CD."""
 
-import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
 from typing import assert_never
@@ -15,6 +14,7 @@ from builder.drivers import (
     choose_driver_names,
     choose_folder,
     find_known_bad,
+    known_drivers,
     way_to_drivers,
 )
 from builder.errors import ExitCode, Problem, WinseedError
@@ -25,15 +25,27 @@ from builder.media.package import Package, PackageMember
 from builder.media.virtio import VirtioMedia
 from builder.plan.model import Risk
 from builder.plan.packages import DriverPackage, DriverPlan, DriverSource, GuestFile, PackageFile
+from builder.record import record
 from builder.releases import Release
 from builder.spec.model import HostSpec
 
 AGENT = "qemu-ga-x86_64.msi"
 AGENT_PATH = f"guest-agent/{AGENT}"
 BALLOON_SERVICE = "blnsvr.exe"
+NETWORK_DEVICE = "virtio-net"
+NO_DRIVERS = DriverPlan(
+    source=DriverSource.ANSWER_ISO,
+    virtio_release="",
+    os="",
+    packages=(),
+    agent=None,
+    balloon_service=None,
+    deliveries=(),
+    use_configuration_set=False,
+)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class FolderPackages:
     """The packages that a disc has in one of the folders that may serve a release."""
 
@@ -41,7 +53,7 @@ class FolderPackages:
     packages: tuple[tuple[Driver, Package], ...]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class VirtioDisc:
     """What was read from a virtio-win ISO for one release: every candidate folder, best first."""
 
@@ -50,10 +62,16 @@ class VirtioDisc:
     agent: PackageMember | None
 
 
-DriverFacts = VirtioDisc | Layout
+@record
+class InboxDrivers:
+    """Windows itself has a driver for every device: no virtio-win is looked at."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+VirtioFacts = VirtioDisc | Layout
+DriverFacts = VirtioFacts | InboxDrivers
+
+
+@record
 class DriverChoice:
     """The folder that serves a machine, what it offers, and the rows that warn of it.
 
@@ -76,6 +94,8 @@ def make_drivers(
     incomplete or not trusted, or the combination is known not to work.
     """
     machine = make_machine(host, release)
+    if isinstance(facts, InboxDrivers):
+        return NO_DRIVERS, ()
     choice = choose_drivers(machine, release, facts)
     match facts:
         case VirtioDisc():
@@ -108,7 +128,15 @@ def wanted_drivers(machine: Machine) -> tuple[Driver, ...]:
     return choose_driver_names(virtio_names(make_devices(machine)))
 
 
-def choose_drivers(machine: Machine, release: Release, facts: DriverFacts) -> DriverChoice:
+def start_packages(drivers: DriverPlan) -> tuple[DriverPackage, ...]:
+    """What Windows PE needs before it has a network: cards and storage, nothing else."""
+    cards = {driver.name for driver in known_drivers() if driver.device == NETWORK_DEVICE}
+    return tuple(
+        package for package in drivers.packages if package.boot or package.driver in cards
+    )
+
+
+def choose_drivers(machine: Machine, release: Release, facts: VirtioFacts) -> DriverChoice:
     """The first folder whose storage drivers Windows would load, with all it offers.
 
     Raises WinseedError (MEDIA) for a layout that has none; a disc that has none is `rejected`.

@@ -1,10 +1,9 @@
 """The steps of the first boot, in the order that docs/architecture.md explains."""
 
-import dataclasses
-
 from builder.media.attachment import Attachment
 from builder.plan.model import Step, StepKind
 from builder.plan.packages import DriverPlan
+from builder.record import record
 from builder.spec.model import HostSpec
 
 MINUTE = 60
@@ -21,7 +20,7 @@ PACKAGE_TIMEOUT = 120 * MINUTE
 SCRIPT_TIMEOUT = 60 * MINUTE
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Attachments:
     """The user's files by purpose; names on the medium are unique."""
 
@@ -36,13 +35,18 @@ class Attachments:
         return (*self.packages, *self.scripts, *openssh)
 
 
-def make_steps(host: HostSpec, attachments: Attachments, drivers: DriverPlan) -> tuple[Step, ...]:
-    """The steps that `host` needs: drivers first, scrub last."""
+def make_steps(
+    host: HostSpec, attachments: Attachments, drivers: DriverPlan, *, packages: bool = True
+) -> tuple[Step, ...]:
+    """The steps that `host` needs: drivers first, scrub last.
+
+    `packages` tells that the medium brings driver packages.
+    """
     remote = host.remote
     own = {
-        "drivers": True,
+        "drivers": packages,
         "agent": drivers.agent is not None,
-        "balloon": drivers.balloon_service is not None,
+        "balloon": packages and drivers.balloon_service is not None,
         "data-disks": bool(host.data_disk),
         "remote-access": remote.winrm or remote.rdp or remote.ssh,
         "settings": True,

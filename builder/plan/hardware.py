@@ -1,12 +1,12 @@
 """The VM as a plan holds it: disks with their partitions, cards, the machine."""
 
-import dataclasses
 from typing import Literal
 
+from builder.record import record
 from builder.values import Bus, Firmware
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Partition:
     """A partition in the order of creation; `number` counts MSR as well. Size None: the rest."""
 
@@ -20,7 +20,7 @@ class Partition:
     active: bool = False
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class DataDisk:
     """A disk that a first-boot script prepares; `slot` is n of scsiN."""
 
@@ -33,7 +33,7 @@ class DataDisk:
     on_reinstall: str
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class DiskPlan:
     """The install disk. `guard` powers off before anything on a used disk is erased."""
 
@@ -46,7 +46,7 @@ class DiskPlan:
     data_disks: tuple[DataDisk, ...]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Route:
     """A default route; `number` is its key within the interface."""
 
@@ -55,7 +55,7 @@ class Route:
     next_hop: str
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class NicPlan:
     """A card: `identifier` is the MAC as Windows writes it, `mac` as Proxmox VE does."""
 
@@ -77,11 +77,12 @@ class NicPlan:
         return bool(self.addresses)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class MachinePlan:
     """The VM the medium is made for, in Proxmox VE's terms."""
 
     ostype: str
+    chipset: str
     cores: int
     memory_mib: int
     cpu: str

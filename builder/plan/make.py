@@ -1,6 +1,5 @@
 """The one place with opinions: spec and facts -> Plan. Pure; the spec ends here."""
 
-import dataclasses
 from collections.abc import Mapping
 from typing import assert_never
 
@@ -8,8 +7,16 @@ from builder.drivers import Layout
 from builder.errors import ExitCode, Problem, WinseedError
 from builder.media.windows import WindowsMedia
 from builder.plan.beliefs import with_beliefs
+from builder.plan.carrier import (
+    AnswerIso,
+    Carrier,
+    carries_drivers,
+    on_boot_network,
+    settle_carrier,
+)
 from builder.plan.disk import make_disk
-from builder.plan.drivers import DriverFacts, VirtioDisc, make_drivers
+from builder.plan.domain import make_dc_risks
+from builder.plan.drivers import DriverFacts, InboxDrivers, VirtioDisc, make_drivers
 from builder.plan.first_boot import Attachments, make_steps
 from builder.plan.hardware import MachinePlan
 from builder.plan.image import choose_channel, choose_image, choose_key
@@ -17,8 +24,10 @@ from builder.plan.model import (
     Accepted,
     Account,
     Administrator,
+    GivenKey,
     ImageByIndex,
     ImageChoice,
+    KeyChoice,
     LocalePlan,
     Media,
     Membership,
@@ -30,11 +39,13 @@ from builder.plan.model import (
 )
 from builder.plan.network import make_nics
 from builder.plan.updates import make_updates
+from builder.record import record
 from builder.releases import Release, load_release
 from builder.spec.model import HostSpec
 from builder.tables import input_locale
 from builder.values import Edition, Firmware, Secret
 
+DEFAULT_CARRIER = AnswerIso()
 DEFAULT_LANGUAGE = "en-US"
 MEMORY_MIB = {Edition.CORE: 4096, Edition.DESKTOP: 6144}
 # well-known SIDs: group names differ by language
@@ -45,7 +56,7 @@ GROUP_SIDS = {
 }
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Secrets:
     """The secrets of one host. `nonce` is random when the password was drawn here, "" else."""
 
@@ -55,6 +66,7 @@ class Secrets:
     accounts: Mapping[str, Secret]
     join_blob: Secret | None
     on_medium: bool
+    product_key: Secret | None = None  # stands for a given key that is filled in later
 
 
 def make_plan(
@@ -66,16 +78,18 @@ def make_plan(
     attachments: Attachments,
     secrets: Secrets,
     version: str,
+    carrier: Carrier = DEFAULT_CARRIER,
 ) -> Plan:
     """Decide everything about `host`. Raises WinseedError (SPEC, MEDIA or UNSAFE).
 
     `host.release` must be set: without one in the spec it is read from the media before.
     """
     release = load_release(host.release or "")
-    refuse_lasting_secrets(host, secrets)
+    refuse_lasting_secrets(host, secrets, carrier)
     image = choose_image(host, release, windows)
     channel, assumption = choose_channel(host, release, windows)
     driver_plan, driver_risks = make_drivers(host, release, drivers)
+    disk = make_disk(host)
     plan = Plan(
         host=host.name,
         release=release.id,
@@ -85,12 +99,12 @@ def make_plan(
         sku=host.sku,
         channel=channel,
         image=image,
-        key=choose_key(host, release, channel, windows),
+        key=_key(choose_key(host, release, channel, windows), secrets),
         locale=_locale(host, image, windows),
         owner=host.owner,
         organization=host.organization,
         membership=_membership(host, secrets),
-        disk=make_disk(host),
+        disk=disk,
         drivers=driver_plan,
         nics=make_nics(host, site),
         dns_suffixes=host.dns_suffixes,
@@ -101,29 +115,55 @@ def make_plan(
         updates=make_updates(host, release),
         remote=_remote(host, attachments),
         settings=_settings(host, release),
-        steps=make_steps(host, attachments, driver_plan),
+        steps=make_steps(host, attachments, driver_plan, packages=carries_drivers(carrier)),
         attachments=attachments.all,
         machine=_machine(host, release),
         media=_media(windows, drivers),
-        risks=driver_risks,
+        risks=(*driver_risks, *make_dc_risks(host, release, channel, windows)),
         accepted=_accepted(host),
         nonce=secrets.nonce,
         version=version,
+        carrier=settle_carrier(
+            carrier,
+            host.name,
+            windows=windows,
+            disk=disk,
+            drivers=driver_plan,
+            wds_boot=release.wds_boot,
+        ),
     )
     return with_beliefs(plan, release, assumption=assumption)
 
 
-def refuse_lasting_secrets(host: HostSpec, secrets: Secrets) -> None:
-    """A password or blob that stays valid does not go onto a medium unasked (exit 7)."""
+def _key(key: KeyChoice, secrets: Secrets) -> KeyChoice:
+    if isinstance(key, GivenKey) and secrets.product_key is not None:
+        return GivenKey(key=secrets.product_key)
+    return key
+
+
+def refuse_lasting_secrets(
+    host: HostSpec, secrets: Secrets, carrier: Carrier = DEFAULT_CARRIER
+) -> None:
+    """A password or blob that stays valid does not go onto a medium unasked (exit 7).
+
+    What a boot network can read is read by anybody there, so less goes onto it than onto an ISO.
+    """
     lasting = [f"account {account.name!r}" for account in host.account]
     if host.offline_join_file:
         lasting.append("offline_join_file")
+    if on_boot_network(carrier) and secrets.given:
+        lasting.append("the given password of Administrator")
+    elif on_boot_network(carrier) and not host.expire_password:
+        lasting.append("the password of Administrator, with expire_password = false")
+    if on_boot_network(carrier) and host.product_key not in {"auto", "none"}:
+        lasting.append("product_key")
     if lasting and not secrets.on_medium:
         raise WinseedError(
-            "the answer ISO would carry secrets that stay valid after installation",
+            "the answer medium would carry secrets that stay valid after installation",
             code=ExitCode.UNSAFE,
             problems=tuple(Problem(where=host.name, what=what) for what in lasting),
-            hint="leave them out, or accept it with --secrets-on-medium and delete the ISO later",
+            hint="leave them out, or accept it with --secrets-on-medium and delete the ISO later; "
+            "in a hand-off: --secrets-in-tree",
         )
 
 
@@ -191,6 +231,7 @@ def _machine(host: HostSpec, release: Release) -> MachinePlan:
     uefi = host.disk.layout is Firmware.UEFI
     return MachinePlan(
         ostype=release.ostype,
+        chipset=machine.chipset,
         cores=machine.cores,
         memory_mib=machine.memory_mib or MEMORY_MIB[host.edition],
         cpu=machine.cpu,
@@ -211,6 +252,8 @@ def _media(windows: WindowsMedia | None, drivers: DriverFacts) -> Media:
             volume, size = virtio.volume_id, virtio.size
         case Layout():
             volume = drivers.volume_id
+        case InboxDrivers():
+            volume = ""
         case _:
             assert_never(drivers)
     return Media(

@@ -13,14 +13,23 @@ from pathlib import PurePath
 from typing import Any, Literal
 
 from builder.media.attachment import Attachment
+from builder.plan.carrier import (
+    AnswerIso,
+    AppliedImage,
+    Carrier,
+    HyperVDisc,
+    SetupShare,
+    WdsServer,
+)
 from builder.plan.hardware import DiskPlan, MachinePlan, NicPlan
 from builder.plan.packages import DriverPlan, PackageFile
+from builder.record import record
 from builder.values import Channel, Edition, Secret, Sku
 
 FINGERPRINT_LENGTH = 12
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class ImageByIndex:
     """An image that was read from the very media."""
 
@@ -31,7 +40,7 @@ class ImageByIndex:
     languages: tuple[str, ...]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class ImageByName:
     """An image named without having seen the media: `unverified` in every result."""
 
@@ -41,21 +50,21 @@ class ImageByName:
 ImageChoice = ImageByIndex | ImageByName
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class NoKey:
     """The answer file has no ProductKey element, and why."""
 
     reason: str
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class KmsClientKey:
     """The public KMS client key of the edition."""
 
     key: str
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class GivenKey:
     """The customer's own key."""
 
@@ -65,7 +74,7 @@ class GivenKey:
 KeyChoice = NoKey | KmsClientKey | GivenKey
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class LocalePlan:
     """Language tags, `;`-joined input locales, Windows time zone name."""
 
@@ -76,7 +85,7 @@ class LocalePlan:
     time_zone: str
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Administrator:
     """The built-in account, found by RID 500."""
 
@@ -85,7 +94,7 @@ class Administrator:
     expires: bool
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Account:
     """A further local account; groups by SID."""
 
@@ -96,14 +105,14 @@ class Account:
     password: Secret
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Workgroup:
     """Member of a workgroup; None is Windows' own default."""
 
     name: str | None
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class OfflineJoin:
     """Member of a domain by a provisioning blob of djoin."""
 
@@ -113,7 +122,7 @@ class OfflineJoin:
 Membership = Workgroup | OfflineJoin
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class PolicyValue:
     """A registry value below the Windows Update policy key; `subkey` is "" or "AU"."""
 
@@ -123,7 +132,7 @@ class PolicyValue:
     value: str
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class UpdatesPlan:
     """Windows Update: the policies of specialize and what the administrator owes afterwards."""
 
@@ -133,7 +142,7 @@ class UpdatesPlan:
     duty: str
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class RemotePlan:
     """Ways in. `package` installs OpenSSH where it is not inbox."""
 
@@ -158,7 +167,7 @@ class StepKind(enum.Enum):
     PACKAGE = "package"  # an .msu or .cab
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Step:
     """One step of the first boot: `file` lies in the script folder; time-out in seconds."""
 
@@ -168,7 +177,7 @@ class Step:
     timeout: int
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class SettingsPlan:
     """Habits of the console; None where the release has no such switch."""
 
@@ -176,7 +185,7 @@ class SettingsPlan:
     sconfig: bool | None
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Risk:
     """Something that rests on belief or on a report: `id` stands in docs/field-test.md."""
 
@@ -186,7 +195,7 @@ class Risk:
     source: str
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Accepted:
     """A finding of the linter that this plan takes on purpose, and why."""
 
@@ -194,7 +203,7 @@ class Accepted:
     reason: str
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Media:
     """What was inspected; sizes let a later step compare the ISO on the node."""
 
@@ -204,7 +213,7 @@ class Media:
     virtio_size: int | None
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Plan:
     """Everything that is built and done for one host."""
 
@@ -238,6 +247,7 @@ class Plan:
     accepted: tuple[Accepted, ...]
     nonce: str  # differs for every build that drew its own password, "" otherwise
     version: str
+    carrier: Carrier = AnswerIso()
 
     @property
     def verified(self) -> bool:
@@ -276,6 +286,8 @@ def _document(value: Any) -> Any:
             field.name: _document(getattr(value, field.name))
             for field in dataclasses.fields(value)
             if not (field.name in UNPRINTED and isinstance(value, PackageFile | Attachment))
+            # the CD is what every plan rides on, so only the other carriers say so
+            and not isinstance(getattr(value, field.name), AnswerIso)
         }
         kind = type(value).__name__
         return {"kind": kind} | fields if kind in SUM_TYPES else fields
@@ -292,5 +304,6 @@ SUM_TYPES = frozenset(
     kind.__name__
     for kind in (
         *(ImageByIndex, ImageByName, NoKey, KmsClientKey, GivenKey, Workgroup, OfflineJoin),
+        *(HyperVDisc, SetupShare, AppliedImage, WdsServer),
     )
 )

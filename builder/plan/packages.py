@@ -1,10 +1,10 @@
 """Drivers and guest files as a plan holds them: where they come from and what travels."""
 
-import dataclasses
 import enum
 from pathlib import Path
 
 from builder.media.image import Extent
+from builder.record import record
 from builder.values import Delivery
 
 
@@ -15,7 +15,7 @@ class DriverSource(enum.Enum):
     VIRTIO_CD = "virtio-cd"
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class PackageFile:
     """A file of a package: its bytes are `extents` of the virtio-win ISO at `disc`."""
 
@@ -26,7 +26,7 @@ class PackageFile:
     extents: tuple[Extent, ...]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class DriverPackage:
     """One INF with its files. `folder` is the path on its medium; `files` are empty on the CD."""
 
@@ -39,7 +39,7 @@ class DriverPackage:
     files: tuple[PackageFile, ...] = ()
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class GuestFile:
     """A single file for the guest: `path` on its medium; `file` is None on the virtio CD."""
 
@@ -47,7 +47,7 @@ class GuestFile:
     file: PackageFile | None = None
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class DriverPlan:
     """Where drivers come from. `without_driver` names devices that stay without one."""
 

@@ -4,7 +4,6 @@ Pure; the only outside knowledge is the release tables. Each finding names the k
 so that a host with one bad key still gets every verdict that does not depend on it.
 """
 
-import dataclasses
 import ipaddress
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -13,6 +12,8 @@ from typing import assert_never
 
 from builder.drivers import layout_releases
 from builder.releases import Release, load_release
+from builder.spec.conflict import Conflict
+from builder.spec.domain_checks import find_dc_conflicts
 from builder.spec.model import DataDiskSpec, HostSpec, NicSpec, SiteSpec
 from builder.tables import nearest
 from builder.values import Bus, Channel, Delivery, Firmware, derive_mac
@@ -23,16 +24,6 @@ PARTITION_TABLE_MIB = 2
 REFS_UNITS = (4096, 65536)
 DEFAULT_RELEASE = "2022"
 FIRST_SATA_DATA, LAST_SATA = 2, 5  # pve-docs qm.adoc: six SATA slots
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Conflict:
-    """A rule that is broken: `key` where the user should look, `reads` all keys it rests on."""
-
-    key: str
-    reads: tuple[str, ...]
-    what: str
-    hint: str = ""
 
 
 def find_conflicts(host: HostSpec) -> Iterator[Conflict]:
@@ -347,5 +338,5 @@ def _files(
 
 RULES: tuple[Callable[[HostSpec, Release], Iterator[Conflict]], ...] = (
     *(_edition, _key, _firmware, _disk, _delivery, _data_disks, _nics),
-    *(_accounts, _membership, _updates, _remote, _scripts, _virtio),
+    *(_accounts, _membership, _updates, _remote, _scripts, _virtio, find_dc_conflicts),
 )

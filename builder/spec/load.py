@@ -1,7 +1,6 @@
 """TOML text, environment and flags -> the hosts of a site, or every problem at once."""
 
 import copy
-import dataclasses
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -11,8 +10,10 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from builder.errors import ExitCode, Problem, WinseedError
+from builder.record import record
 from builder.spec.checks import find_conflicts, find_doubles
-from builder.spec.model import HostSpec, ProxmoxSpec, SiteSpec, Table
+from builder.spec.model import HostSpec, ProxmoxSpec, SiteSpec
+from builder.spec.table import Table
 from builder.spec.wording import findings, key_text, path_text, say_unknown, say_what
 from builder.tables import nearest
 
@@ -22,7 +23,7 @@ _Table = TypeVar("_Table", bound=Table)
 LARGEST_SPEC = 16 * 1024 * 1024  # bytes
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Override:
     """A value from a flag or variable that outranks the spec; `source` names it for messages."""
 
@@ -30,7 +31,7 @@ class Override:
     source: str
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class Site:
     """The hosts that one call is about, with what they share."""
 
@@ -117,7 +118,7 @@ def spec_schema() -> dict[str, Any]:
     }
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class _HostTable:
     where: str
     own: dict[str, Any]

@@ -6,7 +6,7 @@ docs/spec.md.
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from builder.spec.cluster_fields import (
     ApiUrl,
@@ -16,8 +16,10 @@ from builder.spec.cluster_fields import (
     OptionalVolid,
     PoolName,
     StorageName,
+    Tag,
     Vmid,
 )
+from builder.spec.domain_fields import DcSpec
 from builder.spec.fields import (
     AccountName,
     Address,
@@ -48,13 +50,8 @@ from builder.spec.fields import (
     Url,
     Workgroup,
 )
+from builder.spec.table import Table
 from builder.values import Bus, Edition, Firmware, Sku
-
-
-class Table(BaseModel):
-    """A TOML table: unknown keys are errors, types are exact."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class SiteSpec(Table):
@@ -120,6 +117,11 @@ class DiskSpec(Table):
     size_gib: Annotated[int, Field(ge=20, le=65536)] = Field(
         default=60, description="Size of the disk in GiB; partitions are checked against it."
     )
+    cache: Literal["none", "writethrough", "writeback", "directsync", "unsafe"] = Field(
+        default="none", description="Cache mode of the VM's disks."
+    )
+    discard: bool = Field(default=True, description="The VM's disks hand TRIM on.")
+    iothread: bool = Field(default=True, description="A thread of their own (scsi, virtio).")
     wipe: Literal["refuse", "existing"] = Field(
         default="refuse",
         description="refuse: power off when the disk is not empty; existing: erase it.",
@@ -173,6 +175,7 @@ class NicSpec(Table):
     vlan: Annotated[int, Field(ge=1, le=4094)] | None = Field(
         default=None, description="VLAN tag on the bridge."
     )
+    firewall: bool = Field(default=False, description="Proxmox VE's firewall on this card.")
     addresses: tuple[Interface, ...] = Field(
         default=(), strict=False, description="Static addresses with prefix length, IPv4 and IPv6."
     )
@@ -258,6 +261,7 @@ class SettingsSpec(Table):
 class MachineSpec(Table):
     """The VM the ISO is meant for; decides which drivers it needs."""
 
+    chipset: Literal["q35", "i440fx"] = Field(default="q35", description="q35 or i440fx.")
     cores: Annotated[int, Field(ge=1, le=768)] = Field(default=2, description="CPU cores.")
     memory_mib: Annotated[int, Field(ge=1024, le=16777216)] | None = Field(
         default=None, description="Memory, MiB. Default: 4096 Core, 6144 Desktop."
@@ -270,6 +274,10 @@ class MachineSpec(Table):
     rng: bool = Field(default=False, description="VirtIO RNG.")
     virtiofs: bool = Field(default=False, description="A virtiofs share.")
     vga: Literal["std", "virtio", "qxl"] = Field(default="std", description="Display.")
+    onboot: bool = Field(default=False, description="Start with the node, once it is settled.")
+    tags: tuple[Tag, ...] = Field(
+        default=("winseed",), strict=False, description="Tags of the VM."
+    )
     vmid: Vmid = Field(default=0, description="VMID; 0: the next free one.")
     node: OptionalNode = Field(default="", description="Node of the VM. Default: proxmox.node.")
     windows_volid: OptionalVolid = Field(
@@ -284,6 +292,9 @@ class HostSpec(Table):
     """Everything about one host; `[defaults]` takes the same keys but `name`."""
 
     name: Name = Field(description="Computer name.")
+    role: Literal["server", "dc"] = Field(
+        default="server", description="dc: becomes a domain controller (`winseed dc`)."
+    )
     release: Release | None = Field(
         default=None, description="2012r2, 2016, 2019, 2022 or 2025. Default: the media's, or 2022."
     )
@@ -329,3 +340,4 @@ class HostSpec(Table):
     remote: RemoteSpec = RemoteSpec()
     settings: SettingsSpec = SettingsSpec()
     machine: MachineSpec = MachineSpec()
+    dc: DcSpec = DcSpec()

@@ -8,7 +8,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from builder.spec.model import Table
+from builder.spec.table import Table
 from builder.tables import nearest
 
 SECRET_KEYS = frozenset({"product_key"})

@@ -1,0 +1,1 @@
+"""Domain controllers: cases, checks before the wipe, runbook, and the order of a reinstallation."""
