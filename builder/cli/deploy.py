@@ -22,6 +22,7 @@ from builder.cli.installing import (
     refuse_unverified,
     run_jobs,
     sizes_of,
+    tell_doubts,
 )
 from builder.cli.main import make_console
 from builder.cli.options import Call, host_argument, host_options
@@ -121,6 +122,7 @@ def _open_all(
             refuse_unverified(one, allowed=unverified)
             rehearsal = rehearse_order(case, one)
             refuse_stops(rehearsal, case.host.name)
+            tell_doubts(console, found, rehearsal)
         except WinseedError as error:
             failed.append((case, error))
         else:

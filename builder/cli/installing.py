@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from builder.install.jobs import Workshop
     from builder.install.opening import Case, Entropy, Opened
     from builder.proxmox.api import Api
+    from builder.proxmox.checkup import HostCheckup
+    from builder.rehearsal.model import Rehearsal
     from builder.spec.model import HostSpec
 
 FOLDER = "dist"
@@ -127,19 +129,20 @@ class Relay:
 def make_workshop(api: "Api", relay: Relay) -> "Workshop":
     """What all hosts of a call share."""
     from builder.install.jobs import Workshop
-    from builder.install.poll import AgentSlots, StatePoll
+    from builder.install.poll import StatePoll
     from builder.install.run import Limits
     from builder.install.sight import look_at_screen, read_serial
     from builder.install.witness import Witness
 
+    limits = Limits()
     witness = Witness(
         emit=relay,
         poll=StatePoll(api),
-        slots=AgentSlots(),
+        slots=limits.agents,
         serial=read_serial,
         look=look_at_screen,
     )
-    return Workshop(api=api, limits=Limits(), witness=witness)
+    return Workshop(api=api, limits=limits, witness=witness)
 
 
 @contextlib.contextmanager
@@ -261,3 +264,17 @@ def refuse_unverified(opened: "Opened", *, allowed: bool) -> None:
         code=ExitCode.UNSAFE,
         hint="give a local copy with --windows-iso, or take the risk with --unverified-media",
     )
+
+
+def tell_doubts(console: Console, found: "HostCheckup", rehearsal: "Rehearsal") -> None:
+    """Say what the preflight could not check, and how much of the walk rests on belief."""
+    from builder.proxmox.findings import Level
+    from builder.rehearsal.model import Verdict
+
+    for finding in found.findings:
+        if finding.level is Level.WARN:
+            hint = f" ({finding.hint})" if finding.hint else ""
+            console.warn(f"{found.host}: {finding.subject}: {finding.what}{hint}")
+    risks = sum(step.verdict is Verdict.RISK for step in rehearsal.steps)
+    if risks:
+        console.note(f"{found.host}: {risks} steps rest on belief; `winseed rehearse` names them")

@@ -18,17 +18,28 @@ if TYPE_CHECKING:
     from builder.console import Console
 
 # A call is short and makes little garbage; at Python's 700 a large disc is walked over and over.
-GC_THRESHOLD = 20_000
+# One host stays below this; many hosts, or discs of many names, do not.
+GC_THRESHOLD = 100_000
 VERBS = {
     "init": "write a commented starter spec",
     "iso": "write the answer ISO of one host or of all",
+    "handoff": "deliver the same plan by network boot, WDS or Hyper-V",
+    "serve": "serve a network-boot tree in a lab",
     "plan": "print what would be built, or compare it with an existing ISO",
     "inspect": "show what is on a disc",
     "drivers": "show which driver serves each device of a machine",
     "lint": "judge any answer file, ISO or folder",
     "rehearse": "walk what Setup will do with these discs on this machine",
     "fetch": "download virtio-win.iso and check it",
+    "noprompt": "make a Windows ISO start without \"Press any key\"",
     "doctor": "check a cluster for what an installation needs",
+    "deploy": "create a VM, install Windows on it, prove it, clean up",
+    "dc": "domain controllers: print the runbook of a change",
+    "reinstall": "install Windows anew on a VM that is there, its old disk kept",
+    "settle": "finish a VM that was installed by hand from our ISO",
+    "status": "show every run, where secrets lie, and what is left behind",
+    "clean": "remove what runs have left behind, after asking",
+    "field-report": "bundle a real run without its secrets, or judge a bundle",
     "schema": "print the JSON Schema of the spec, for editors",
 }
 

@@ -23,9 +23,11 @@ from builder.cli.installing import (
     refuse_unverified,
     run_jobs,
     sizes_of,
+    tell_doubts,
 )
 from builder.cli.main import make_console
 from builder.cli.options import Call, host_argument, host_options
+from builder.console import Console
 from builder.errors import ExitCode, WinseedError
 
 if TYPE_CHECKING:
@@ -96,7 +98,7 @@ def command(
     if resume:
         finish([functools.partial(resume_host, shop, case)])
         return
-    existing, opened = _open(shop.api, case, make_entropy(console), not_a_dc=not_a_dc)
+    existing, opened = _open(shop.api, case, console, not_a_dc=not_a_dc)
     refuse_unverified(opened, allowed=unverified_media)
     for line in _plan_lines(existing, opened):
         click.echo(line, err=not dry_run)
@@ -106,7 +108,9 @@ def command(
     finish([functools.partial(deploy_host, shop, case, opened)])
 
 
-def _open(api: "Api", case: "Case", entropy: Any, *, not_a_dc: bool) -> tuple["Existing", "Opened"]:
+def _open(
+    api: "Api", case: "Case", console: Console, *, not_a_dc: bool
+) -> tuple["Existing", "Opened"]:
     """Everything that can be known before anything changes."""
     from builder.install.existing import find_existing, refuse_controller, refuse_existing
     from builder.install.jobs import refuse_open
@@ -125,8 +129,10 @@ def _open(api: "Api", case: "Case", entropy: Any, *, not_a_dc: bool) -> tuple["E
     checkup = inspect_checkup(api, [wanted])
     (found,) = checkup.hosts
     refuse_checkup(checkup, found)
-    opened = open_again(case, existing, found, entropy)
-    refuse_stops(rehearse_order(case, opened), case.host.name)
+    opened = open_again(case, existing, found, make_entropy(console))
+    rehearsal = rehearse_order(case, opened)
+    refuse_stops(rehearsal, case.host.name)
+    tell_doubts(console, found, rehearsal)
     return existing, opened
 
 

@@ -14,13 +14,13 @@ from builder.guest.judge import judge_guest
 from builder.install.by_hand_discs import Discs, LocalIso
 from builder.install.deploy import secrets_left, verb_of
 from builder.install.evidence import gather_evidence
+from builder.install.identity import uuid_of, volid_of
 from builder.install.journal import Journal, Kind, Outcome, RunState, load_journal
 from builder.install.opening import Case, Entropy, Opened, final_password, order_run, plan_run
 from builder.install.order import DataDrive, Order
 from builder.install.phases import Marker, Phase
 from builder.install.run import Run
 from builder.install.settle import settle
-from builder.install.swap import volid_of
 from builder.install.witness import Witness, watch_windows
 from builder.plan.model import Plan, plan_document
 from builder.proxmox.agent import GuestAgent, ping_agent
@@ -63,7 +63,7 @@ def refuse_unaccepted(folder: Path) -> None:
 def choose_vm(
     hosts: Sequence[HostSpec], guests: Iterable[Guest], *, vmid: int = 0
 ) -> tuple[HostSpec, Guest]:
-    """The host and its VM. With `vmid`: the host of that VMID or of that VM's name.
+    """The host and its VM. With `vmid`: the host of that VMID, of that VM's name, or the only one.
 
     Raises WinseedError (SPEC) when there is not exactly one of each.
     """
@@ -78,6 +78,8 @@ def choose_vm(
         )
     found = [host for host in hosts if host.machine.vmid == vmid]
     found = found or [host for host in hosts if host.name.casefold() == guest.name.casefold()]
+    if not found and len(hosts) == 1 and not hosts[0].machine.vmid:
+        found = list(hosts)  # what Windows calls itself decides, see `refuse_stranger`
     if len(found) != 1:
         raise WinseedError(
             f"no host of the spec is VM {vmid} ({guest.name or 'without a name'})",
@@ -165,10 +167,11 @@ def open_by_hand(
         node=guest.node,
         vmid=guest.vmid,
         cds=discs.slots,
-        answer=discs.answer,
+        answer=dataclasses.replace(discs.answer, node=guest.node) if discs.answer else None,
         doubtful=discs.doubtful,
         powered=True,
         phase=Phase.FIRST_BOOT.value,
+        uuid=uuid_of(found.config.setting("smbios1")),
     )
     plan = plan_run(case, HIDDEN, "")
     _refuse_other_build(plan, found.marker, local)

@@ -58,21 +58,24 @@ def remove_leftovers(api: Api, output: Path, wanted: tuple[Leftover, ...]) -> It
 
 
 def _remove(api: Api, output: Path, leftover: Leftover) -> None:
-    record = _record_of(output, leftover)
-    with locked(record.path.parent):
-        # whatever held the lock before may have changed everything
-        records, _ = find_records(output)
+    folder = _record_of(output, leftover)[0].path.parent
+    with locked(folder):
+        # whoever held the lock before may have changed everything
+        record, records = _record_of(output, leftover)
         view = inspect_cluster_view(api, records)
         match leftover:
             case StaleIso():
                 _delete_iso(api, _again(leftover, find_isos(records, view)))
             case StrayDisk():
                 _destroy_disk(api, _again(leftover, find_disks(records, view)))
-                _forget(_record_of(output, leftover), leftover)
+                _forget(record, leftover)
 
 
-def _record_of(output: Path, leftover: Leftover) -> Record:
-    """The journal that says the leftover is ours. Raises WinseedError (UNSAFE) without one."""
+def _record_of(output: Path, leftover: Leftover) -> tuple[Record, tuple[Record, ...]]:
+    """The journal that says the leftover is ours, and all of its VM's.
+
+    Raises WinseedError (UNSAFE) without a single one.
+    """
     records, _ = find_records(output)
     found = [one for one in records if one.state.run == leftover.run]
     if len(found) != 1:
@@ -81,7 +84,8 @@ def _record_of(output: Path, leftover: Leftover) -> Record:
             code=ExitCode.UNSAFE,
             hint="only what a journal names is removed",
         )
-    return found[0]
+    (record,) = found
+    return record, tuple(one for one in records if one.state.vmid == record.state.vmid)
 
 
 def _again(wanted: _Kind, found: Iterable[_Kind]) -> _Kind:

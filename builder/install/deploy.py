@@ -8,17 +8,20 @@ import contextlib
 from collections.abc import Callable, Iterator
 
 from builder.errors import ExitCode, WinseedError
+from builder.files import target_errors
+from builder.guest.call import GuestError, GuestTrouble
 from builder.install import leftovers
 from builder.install.engine import Step, perform, undo
 from builder.install.evidence import gather_evidence
-from builder.install.journal import Outcome, RunState
+from builder.install.identity import locate
+from builder.install.journal import Outcome, RunState, Standing
 from builder.install.media_steps import (
     attach_step,
     boot_step,
     build_step,
-    neutralise_answer,
     remove_local,
     upload_step,
+    withdraw_answer,
 )
 from builder.install.opening import administrator_file, one_time_file
 from builder.install.power_steps import power_on_step
@@ -26,7 +29,8 @@ from builder.install.run import Run, Trail
 from builder.install.settle import settle
 from builder.install.stalls import NotSettled
 from builder.install.vm_steps import adopt_step, create_step
-from builder.install.witness import Witness, watch_windows
+from builder.install.witness import INSTALLED, Witness, watch_windows
+from builder.proxmox.failures import PveError
 
 
 def deploy(run: Run, witness: Witness) -> None:
@@ -77,10 +81,17 @@ def undo_run(trail: Trail) -> None:
 
     Raises WinseedError; called again it goes on where it ended.
     """
+    locate(trail)
     undo(trail, steps_before_power(trail))
-    for path in (one_time_file, administrator_file):
-        path(trail.folder, trail.state).unlink(missing_ok=True)
+    forget_passwords(trail)
     trail.keep(outcome=Outcome.UNDONE, next="")
+
+
+def forget_passwords(trail: Trail) -> None:
+    """Delete the passwords of a run that is unmade: they open nothing."""
+    for path in (one_time_file, administrator_file):
+        with target_errors(path(trail.folder, trail.state)):
+            path(trail.folder, trail.state).unlink(missing_ok=True)
 
 
 def keep_evidence(run: Run, witness: Witness, error: WinseedError) -> None:
@@ -93,12 +104,12 @@ def keep_evidence(run: Run, witness: Witness, error: WinseedError) -> None:
     )
     for path in gather_evidence(run, witness):
         run.say(f"kept {path}")
-    if may_go_on(error):
+    if may_go_on(error) and run.journal.standing(INSTALLED) is not Standing.DONE:
         for line in secrets_left(run):
             run.say(line)
         return
     try:
-        neutralise_answer(run)
+        withdraw_answer(run)
     except WinseedError as second:
         run.say(f"the answer ISO could not be removed: {second.what}")
         for line in secrets_left(run):
@@ -107,12 +118,20 @@ def keep_evidence(run: Run, witness: Witness, error: WinseedError) -> None:
 
 def verb_of(state: RunState) -> str:
     """The call that a run belongs to, as `winseed deploy dc01`."""
-    return f"winseed {state.kind.value} {state.host}"
+    return state.call
 
 
 def may_go_on(error: WinseedError) -> bool:
-    """Whether Windows may still be installing itself: it was only not waited for any longer."""
-    return isinstance(error, NotSettled) and error.code is ExitCode.UNSETTLED and bool(error.stall)
+    """Whether nothing has failed for good: Windows, its agent or Proxmox VE was only not waited for.
+
+    What Setup's error handler or the disk guard says is for good.
+    """
+    if isinstance(error, NotSettled):
+        failed = error.progress is not None and error.progress.told.failure
+        return error.code is ExitCode.UNSETTLED and error.stall is not None and not failed
+    if isinstance(error, GuestError):
+        return error.trouble in {GuestTrouble.SILENT, GuestTrouble.INTERRUPTED}
+    return isinstance(error, PveError)
 
 
 def secrets_left(trail: Trail) -> list[str]:

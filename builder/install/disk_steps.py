@@ -3,10 +3,11 @@
 import dataclasses
 from collections.abc import Iterator
 
+from builder.errors import ExitCode, WinseedError
 from builder.install.engine import Step
+from builder.install.identity import old_volumes, volid_of
 from builder.install.order import DataDrive
 from builder.install.run import Run
-from builder.install.swap import old_volumes, volid_of
 from builder.install.vm_steps import CREATE_TIME
 from builder.proxmox.failures import PveError, Trouble
 from builder.proxmox.tasks import wait_for_task
@@ -18,8 +19,21 @@ def attach_disk_steps(drives: tuple[DataDrive, ...]) -> Iterator[Step]:
     for drive in drives:
         yield Step(
             name=f"attach-{drive.slot}",
+            prepare=lambda run, drive=drive: _refuse_taken(run, drive),  # type: ignore[misc]
             look=lambda run, drive=drive: _attached(run, drive),  # type: ignore[misc]
             act=lambda run, drive=drive: _attach(run, drive),  # type: ignore[misc]
+        )
+
+
+def _refuse_taken(run: Run, drive: DataDrive) -> None:
+    """From the intent on, whatever is in the slot is ours; so nothing may be there before."""
+    text = run.config().setting(drive.slot)
+    if text is not None and volid_of(text) != drive.kept:
+        raise WinseedError(
+            f"VM {run.state.vmid} has {volid_of(text)} in {drive.slot}, where a data disk is to go",
+            code=ExitCode.UNSAFE,
+            hint=f"somebody has put it there: move it to another slot, then {run.state.call} "
+            "--resume",
         )
 
 

@@ -7,6 +7,7 @@ been executed, AnyEvent.pm:835).
 
 from collections.abc import Callable
 
+from builder.install.identity import locate
 from builder.install.journal import Standing
 from builder.install.run import Run, Trail
 from builder.proxmox.failures import PveError, Trouble
@@ -57,7 +58,9 @@ def _act(run: Run, step: Step, *, begun: bool) -> None:
         try:
             step.act(run)
         except PveError as error:
-            lost = error.trouble in OPEN
+            # a VM that is not there may have moved to another node meanwhile
+            moved = error.trouble is Trouble.MISSING and locate(run)
+            lost = moved or error.trouble in OPEN
             # after a lost answer the next refusal may only say that it is there already
             if (lost or begun or attempt) and _there(run, step):
                 return
@@ -84,6 +87,19 @@ def undo(run: Trail, steps: tuple[Step, ...]) -> None:
         if standing is None or standing is Standing.UNDONE:
             continue
         if step.undo is not None:
-            wait_for_quiet(run.api, run.state.node, run.state.vmid)
-            step.undo(run)
+            _take_back(run, step.undo)
         run.journal.mark(step.name, Standing.UNDONE)
+
+
+def _take_back(run: Trail, take_back: Callable[[Trail], None]) -> None:
+    """Undo one step, which looks itself for what is left of it; so it is simply done again."""
+    for attempt in range(ATTEMPTS):
+        try:
+            wait_for_quiet(run.api, run.state.node, run.state.vmid)
+            take_back(run)
+        except PveError as error:
+            if error.trouble not in OPEN or attempt == ATTEMPTS - 1:
+                raise
+        else:
+            return
+        run.clock.pause(2**attempt * (1 + run.clock.jitter()))

@@ -12,7 +12,7 @@ from builder.files import target_errors, write_file
 from builder.guest.facts import inspect_logs
 from builder.install.run import Run
 from builder.install.witness import SERIAL, Witness, target_of
-from builder.proxmox.agent import GuestAgent, ping_agent
+from builder.proxmox.agent import ping_agent
 
 LOG_TIME = 60.0  # seconds
 
@@ -35,10 +35,11 @@ def _screen(run: Run, witness: Witness) -> Iterator[Path]:
 
 def _logs(run: Run) -> Iterator[Path]:
     """Setup's logs and our own, when the agent answers."""
-    agent = GuestAgent(api=run.api, node=run.state.node, vmid=run.state.vmid)
+    agent = run.agent()
     with contextlib.suppress(WinseedError, OSError):
-        if not ping_agent(run.api, agent.node, agent.vmid):
-            return
+        with agent.turn():
+            if not ping_agent(run.api, agent.node, agent.vmid):
+                return
         for log in inspect_logs(agent, timeout=LOG_TIME):
             path = run.folder / "logs" / _name(log.path)
             with target_errors(path):

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from builder.errors import ExitCode, Problem, WinseedError
 from builder.guest.facts import inspect_role
 from builder.install.hardware import choose_cds, load_slot, make_data_drive, make_system_drives
+from builder.install.identity import STATES, disk_keys, volid_of
 from builder.install.journal import OldVm
 from builder.install.order import DataDrive, Order
-from builder.install.swap import STATES, disk_keys, volid_of
 from builder.machine import DRIVES, Machine, Slot, install_slot
 from builder.proxmox.agent import GuestAgent, ping_agent
 from builder.proxmox.api import Api

@@ -5,12 +5,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from builder.errors import ExitCode, WinseedError
-from builder.install.by_hand import settle_by_hand, take_up_by_hand
-from builder.install.deploy import deploy, secrets_left, undo_run, verb_of
+from builder.install.by_hand import refuse_unaccepted, settle_by_hand, take_up_by_hand
+from builder.install.deploy import deploy, secrets_left, undo_run
 from builder.install.events import Event, EventKind, Sink
 from builder.install.fleet import HostResult, Interrupted
+from builder.install.identity import find_again
 from builder.install.journal import Journal, Kind, Outcome, load_journal, locked
-from builder.install.leftovers import used_files
+from builder.install.leftovers import open_hint, used_files
 from builder.install.opening import Case, Opened, administrator_file, begin, is_open, take_up
 from builder.install.reinstall import accept, reinstall, undo_reinstall
 from builder.install.run import Limits, Run, Trail
@@ -39,7 +40,7 @@ def deploy_host(shop: Workshop, case: Case, opened: Opened) -> HostResult:
     def work() -> Journal:
         refuse_open(case.folder)
         journal = begin(case, opened)
-        _go(shop, case, opened, journal)
+        carry_out(shop, case, opened, journal)
         return journal
 
     return _result(shop, case.folder, case.host.name, work)
@@ -51,7 +52,7 @@ def resume_host(shop: Workshop, case: Case) -> HostResult:
     def work() -> Journal:
         journal = open_journal(case.folder, case.host.name)
         opened = _take_up(shop, case, journal)
-        _go(shop, case, opened, journal)
+        carry_out(shop, case, opened, journal)
         return journal
 
     return _result(shop, case.folder, case.host.name, work)
@@ -107,34 +108,38 @@ def open_journal(folder: Path, host: str) -> Journal:
 
 
 def refuse_open(folder: Path) -> None:
-    """Raise WinseedError (UNSAFE) when a run is there that has not ended."""
+    """Raise WinseedError (UNSAFE) when a run is there that has not ended, or keeps old disks."""
     journal = load_journal(folder)
     if journal is None or not is_open(journal):
+        refuse_unaccepted(folder)
         return
     state = journal.state
     told = f": {state.failure}" if state.failure else ""
     raise WinseedError(
         f"{state.host} has an unfinished run, VM {state.vmid} on {state.node}{told}",
         code=ExitCode.UNSAFE,
-        hint="go on with --resume, or unmake it with --undo",
+        hint=f"it goes on by: {open_hint(state)}",
     )
 
 
 def make_trail(shop: Workshop, journal: Journal, folder: Path) -> Trail:
     """The trail of a run, for whoever looks at it or unmakes it."""
-    tell = _teller(shop, journal.state.host)
+    tell = make_teller(shop, journal.state.host)
     return Trail(api=shop.api, journal=journal, folder=folder, limits=shop.limits, tell=tell)
 
 
-def _go(shop: Workshop, case: Case, opened: Opened, journal: Journal) -> None:
+def carry_out(shop: Workshop, case: Case, opened: Opened, journal: Journal) -> None:
+    """Take a run that was begun or taken up to its end. Raises WinseedError."""
     run = Run(
         api=shop.api,
         journal=journal,
         folder=case.folder,
         limits=shop.limits,
-        tell=_teller(shop, case.host.name),
+        tell=make_teller(shop, case.host.name),
         order=opened.order,
     )
+    if len(journal.steps) > 1:
+        find_again(run)
     match journal.state.kind:
         case Kind.DEPLOY:
             deploy(run, shop.witness)
@@ -150,7 +155,8 @@ def _take_up(shop: Workshop, case: Case, journal: Journal) -> Opened:
     return take_up(case, journal)
 
 
-def _teller(shop: Workshop, host: str) -> Callable[[str], None]:
+def make_teller(shop: Workshop, host: str) -> Callable[[str], None]:
+    """Whom the steps of a host are told to."""
     started = shop.api.clock.now()
 
     def tell(text: str) -> None:
@@ -180,6 +186,14 @@ def _result(shop: Workshop, folder: Path, host: str, work: Callable[[], Journal]
         error = caught
     except Interrupted:
         interrupted = True
+    except Exception as caught:
+        # one host's surprise must not end the others; its text may hold anything, so it is not told
+        error = WinseedError(
+            f"{type(caught).__name__}: this is a bug of winseed",
+            code=ExitCode.BUG,
+            hint=f"please report it; `winseed status` says how {host} stands",
+        )
+        error.__cause__ = caught
     result = _told(shop, folder, host, started, error, interrupted=interrupted)
     _close(shop, result)
     return result
@@ -242,7 +256,7 @@ def _notes(shop: Workshop, journal: Journal, folder: Path) -> Iterator[str]:
                 yield f"next: {state.next}"
         case Outcome.OPEN | Outcome.KEPT:
             yield from secrets_left(make_trail(shop, journal, folder))
-            yield f"next: {state.next or f'{verb_of(state)} --resume, or --undo'}"
+            yield f"next: {open_hint(state)}"
         case Outcome.ROLLED_BACK:
             yield "the VM is as it was before; the new disk is kept as unusedN: winseed clean"
         case Outcome.UNDONE:

@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from builder.errors import ExitCode, WinseedError
 from builder.files import draft, prepare_folder, target_errors
@@ -66,12 +66,16 @@ class OldVm:
 
 @record
 class Answer:
-    """The answer ISO: `size` in bytes, `sha256` in hex, where it lies here and on the cluster."""
+    """The answer ISO: `size` in bytes, `sha256` in hex, where it lies here and on the cluster.
+
+    `node` is the one it was uploaded to; the VM may be on another by now.
+    """
 
     path: str
     size: int
     sha256: str
     volid: str
+    node: str = ""
 
 
 @record
@@ -81,10 +85,12 @@ class RunState:
     `given`: the Administrator's final password came with the call and lies in no file of ours.
     `drawn`: the VMID was the next free one. `windows` and `virtio` are the volids of those discs,
     `cds` the slots of these two and of the answer ISO.
-    `volumes` are the disks that this run made, by volid; `created`: the VM is of its making.
+    `volumes` are the disks that this run made, by volid, `slots` where it puts those it begins
+    with; `created`: the VM is of its making, `uuid` its own (smbios1).
     `powered`: the VM was about to be switched on for the first time, so undoing ends here.
     `tries`: how often a script has failed in the guest, by its step.
     `outside`: something beyond the VM has changed, so its old disk may not come back.
+    `verb`: what began it, if that is more than the installation (`dc reinstall`).
     `neutral`: the answer ISO was deleted or overwritten. `doubtful`: discs that were in the VM and
     may be answer ISOs, but nothing proves it.
     """
@@ -117,6 +123,14 @@ class RunState:
     outcome: Outcome = Outcome.OPEN
     failure: str = ""
     next: str = ""
+    verb: str = ""
+    slots: tuple[str, ...] = ()
+    uuid: str = ""
+
+    @property
+    def call(self) -> str:
+        """The call that goes on with the run, as `winseed deploy dc01`."""
+        return f"winseed {self.verb or self.kind.value} {self.host}"
 
 
 @record
@@ -198,7 +212,9 @@ def read_journal(path: Path) -> Journal | None:
         raise WinseedError(what, code=ExitCode.SPEC) from None
     try:
         written = _ADAPTER.validate_json(data)
-    except ValidationError:
+        if written.version != VERSION:
+            raise ValueError(written.version)
+    except ValueError:  # ValidationError is one
         raise WinseedError(
             f"{printable(path)} is no journal of this winseed",
             code=ExitCode.SPEC,

@@ -8,16 +8,15 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from builder.install.identity import is_same_vm, old_volumes, volid_of
 from builder.install.journal import NAME, Journal, Kind, Outcome, RunState, Standing
 from builder.install.opening import administrator_file, is_open, one_time_file
-from builder.install.swap import old_volumes, volid_of
 from builder.proxmox.facts import Image, IsoFile, VmConfig
 from builder.record import record
 
 ISO_NAME = re.compile(r"winseed-(?P<vmid>[1-9]\d*)-(?P<run>[0-9a-f]{8,})\.iso")
 UNUSED = re.compile(r"unused\d+")
 DISK_NAME = re.compile(r"(?:.*[:/])?(?:vm|base)-\d+-disk-\d+(?:\.\w+)?")
-UUID = re.compile(r"uuid=([0-9a-f-]{36})", re.IGNORECASE)
 SKEW = 300  # seconds that the clocks of a node and of this machine may differ
 
 
@@ -107,16 +106,6 @@ def _uploaded(journal: Journal) -> bool:
     return journal.standing("upload") in {Standing.INTENDED, Standing.DONE}
 
 
-def is_same_vm(config: VmConfig, state: RunState) -> bool:
-    """Whether a VM is the one of a run: its mark, or the identity that it had before."""
-    if f"winseed run {state.run}" in (config.setting("description") or ""):
-        return True
-    before = state.old or state.adopted
-    known = UUID.search(before.setting("smbios1") or "") if before else None
-    now = UUID.search(config.setting("smbios1") or "")
-    return bool(known and now and known[1].casefold() == now[1].casefold())
-
-
 def judge_iso(
     iso: IsoFile, node: str, records: Sequence[Record], configs: Sequence[VmConfig], *, shared: bool
 ) -> StaleIso | None:
@@ -158,7 +147,8 @@ def _iso_doubts(iso: IsoFile, node: str, record: Record, *, shared: bool) -> Ite
     state, answer = record.state, record.state.answer
     if is_open(record.journal):
         yield f"its run is open: {open_hint(state)}"
-    if answer is None or answer.volid != iso.volid or not (shared or node == state.node):
+    where = answer.node or state.node if answer else ""
+    if answer is None or answer.volid != iso.volid or not (shared or node == where):
         yield "its journal names another one"
     elif iso.size != answer.size and not state.neutral:
         yield f"it has {iso.size} bytes, its journal says {answer.size}"
@@ -260,4 +250,4 @@ def open_hint(state: RunState) -> str:
     if state.next:
         return state.next
     undo = "" if state.kind is Kind.SETTLE else ", or --undo"
-    return f"winseed {state.kind.value} {state.host} --resume{undo}"
+    return f"{state.call} --resume{undo}"

@@ -13,16 +13,16 @@ from builder.install.hardware import (
     find_differences,
     render_cd,
 )
-from builder.install.journal import Answer
+from builder.install.identity import find_config
+from builder.install.journal import Answer, Standing
 from builder.install.run import Run, Trail
-from builder.install.vm_steps import find_config
 from builder.proxmox.api import Api
 from builder.proxmox.endpoints import connect_node
 from builder.proxmox.facts import VmConfig
 from builder.proxmox.failures import PveError, Trouble
 from builder.proxmox.inventory import inspect_isos
 from builder.proxmox.tasks import wait_for_task
-from builder.proxmox.upload import inspect_upload, upload_iso
+from builder.proxmox.upload import inspect_upload, upload_iso, wait_for_copies
 from builder.proxmox.vm import delete_volume, set_config
 
 ISO = "answer.iso"
@@ -42,7 +42,7 @@ def build_step() -> Step:
 
 def upload_step() -> Step:
     """The answer ISO on its storage, under a name of this run alone."""
-    return Step(name="upload", prepare=_name, look=_uploaded, act=_upload, undo=neutralise_answer)
+    return Step(name="upload", prepare=_name, look=_uploaded, act=_upload, undo=withdraw_answer)
 
 
 def attach_step() -> Step:
@@ -75,7 +75,8 @@ def _build(run: Run) -> None:
     upload = inspect_upload(path, node=run.state.node, storage=run.order.iso_storage, name=ISO)
     answer = Answer(path=str(path), size=upload.size, sha256=upload.sha256, volid="")
     if run.state.answer is not None:
-        answer = dataclasses.replace(answer, volid=run.state.answer.volid)
+        before = run.state.answer
+        answer = dataclasses.replace(answer, volid=before.volid, node=before.node)
     if built.artifact.size != upload.size:
         raise WinseedError(f"{path} changed while it was written", code=ExitCode.SPEC)
     run.keep(answer=answer)
@@ -84,7 +85,8 @@ def _build(run: Run) -> None:
 def _name(run: Run) -> None:
     state = run.state
     volid = f"{run.order.iso_storage}:iso/winseed-{state.vmid}-{state.run}.iso"
-    run.keep(answer=dataclasses.replace(answer_of(run), volid=volid))
+    answer = dataclasses.replace(answer_of(run), volid=volid, node=state.node)
+    run.keep(answer=answer, neutral=False)
 
 
 def answer_of(run: Trail) -> Answer:
@@ -96,7 +98,14 @@ def answer_of(run: Trail) -> Answer:
 
 def _uploaded(run: Run) -> bool:
     answer = answer_of(run)
-    return find_iso(run.api, run.state.node, answer.volid) == answer.size
+    wait_for_copies(run.api)
+    return find_iso(run.api, place_of(run), answer.volid) == answer.size
+
+
+def place_of(run: Trail) -> str:
+    """The node that the answer ISO was uploaded to."""
+    answer = run.state.answer
+    return (answer.node if answer else "") or run.state.node
 
 
 def find_iso(api: Api, node: str, volid: str) -> int | None:
@@ -115,7 +124,7 @@ def _upload(run: Run) -> None:
 
 def _send(run: Trail, path: Path, volid: str) -> None:
     storage, _, name = volid.partition(":")
-    node = run.state.node
+    node = place_of(run)
     upload = inspect_upload(path, node=node, storage=storage, name=name.removeprefix("iso/"))
     with run.limits.at_a_time("upload", node):
         upload_iso(connect_node(run.api, node), upload)
@@ -198,8 +207,18 @@ def _neutral(run: Run) -> bool:
     answer = run.state.answer
     if answer is None or not answer.volid:
         return True
-    size = find_iso(run.api, run.state.node, answer.volid)
+    size = find_iso(run.api, place_of(run), answer.volid)
     return size is None or (run.state.neutral and size != answer.size)
+
+
+def withdraw_answer(run: Trail) -> None:
+    """Take the answer ISO out of its drive, without which the VM could not start, then away."""
+    answer, config = run.state.answer, find_config(run)
+    if answer is not None and answer.volid and config is not None:
+        holding = [str(cd.slot) for cd in config.machine.cds if cd.volume == answer.volid]
+        if holding:
+            _set(run, dict.fromkeys(holding, NO_MEDIUM))
+    neutralise_answer(run)
 
 
 def neutralise_answer(run: Trail) -> None:
@@ -207,10 +226,15 @@ def neutralise_answer(run: Trail) -> None:
     answer = run.state.answer
     if answer is None or not answer.volid:
         return
-    if find_iso(run.api, run.state.node, answer.volid) is None:
+    if run.journal.standing("upload") is Standing.INTENDED:
+        wait_for_copies(run.api)  # of a run that was killed: it would appear after this look
+    node = place_of(run)
+    size = find_iso(run.api, node, answer.volid)
+    if size is None or (run.state.neutral and size != answer.size):
+        run.keep(neutral=True)
         return
     try:
-        upid = delete_volume(run.api, run.state.node, answer.volid)
+        upid = delete_volume(run.api, node, answer.volid)
         if upid is not None:
             wait_for_task(run.api, upid, timeout=DELETE_TIME)
         run.keep(neutral=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from builder.build import write_host
 from builder.errors import ExitCode, Problem, WinseedError
 from builder.files import create_private_file
-from builder.install.existing import Existing, cds_beside, order_again
+from builder.install.existing import Existing, cds_beside, load_old, order_again
 from builder.install.hardware import load_slot, load_wanted
 from builder.install.journal import Journal, Kind, OldVm, Outcome, RunState, begin_journal
 from builder.install.order import LastingSecrets, Order, make_order, without_lasting_secrets
@@ -105,14 +105,23 @@ def open_again(case: Case, existing: Existing, found: HostCheckup, entropy: Entr
 
 
 def begin(case: Case, opened: Opened) -> Journal:
-    """Write what a new run needs before its first effect: both passwords, then the journal."""
+    """Write what a new run needs before its first effect: the journal, then both passwords.
+
+    In this order no password lies anywhere that no journal tells of.
+    """
     state = opened.state
-    if state.kind is not Kind.SETTLE:
-        create_private_file(one_time_file(case.folder, state), _line(opened.one_time))
-    if not state.given:
-        password = opened.order.settlement.administrator
-        create_private_file(administrator_file(case.folder, state), _line(password))
-    return begin_journal(case.folder, state)
+    journal = begin_journal(case.folder, state)
+    try:
+        if state.kind is not Kind.SETTLE:
+            create_private_file(one_time_file(case.folder, state), _line(opened.one_time))
+        if not state.given:
+            password = opened.order.settlement.administrator
+            create_private_file(administrator_file(case.folder, state), _line(password))
+    except WinseedError:
+        one_time_file(case.folder, state).unlink(missing_ok=True)
+        journal.keep(dataclasses.replace(state, outcome=Outcome.UNDONE))
+        raise
+    return journal
 
 
 def take_up(case: Case, journal: Journal) -> Opened:
@@ -129,7 +138,10 @@ def take_up(case: Case, journal: Journal) -> Opened:
             code=ExitCode.SPEC,
             hint="put spec, media and winseed back as they were and --resume, or --undo",
         )
-    return Opened(state=state, order=order_run(case, plan, administrator, state), one_time=one_time)
+    order = order_run(case, plan, administrator, state)
+    if state.old is not None:
+        order = order_again(order, case.host, case.proxmox, load_old(state.old))
+    return Opened(state=state, order=order, one_time=one_time)
 
 
 def final_password(case: Case, state: RunState) -> Secret:

@@ -4,7 +4,7 @@ from builder.errors import WinseedError
 from builder.install.engine import OPEN, Step
 from builder.install.media_steps import check_machine
 from builder.install.run import Run, Trail
-from builder.proxmox.failures import PveError
+from builder.proxmox.failures import PveError, Trouble
 from builder.proxmox.inventory import inspect_status
 from builder.proxmox.tasks import wait_for_task
 from builder.proxmox.vm import set_config, shutdown_vm, start_vm, stop_vm
@@ -12,6 +12,7 @@ from builder.proxmox.vm import set_config, shutdown_vm, start_vm, stop_vm
 START_TIME = 300.0  # seconds
 STOP_TIME = 120.0
 SHUTDOWN_TIME = 1800  # seconds: updates may be installed on the way
+HA_START = "hastart"
 
 
 def power_on_step() -> Step:
@@ -57,25 +58,56 @@ def _start_first(run: Run) -> None:
 def start_vm_again(run: Trail) -> None:
     """Switch on and wait until that is done. Raises PveError."""
     upid = start_vm(run.api, run.state.node, run.state.vmid)
-    warnings = wait_for_task(run.api, upid, timeout=START_TIME).warnings
+    try:
+        warnings = wait_for_task(run.api, upid, timeout=START_TIME).warnings
+    except PveError as error:
+        if error.trouble is not Trouble.TASK or not is_running(run):
+            raise
+        run.say(f"the VM runs, although {error.what}")
+        return
     if warnings:
         run.say(f"the start ended with {warnings} warnings: pvenode task log {upid}")
+    if upid.kind == HA_START:
+        wait_for_power(run, on=True, timeout=START_TIME)
 
 
 def stop_now(run: Trail) -> None:
     """Switch off as pulling the plug: for a Windows that nobody will use. Raises PveError."""
     upid = stop_vm(run.api, run.state.node, run.state.vmid)
     wait_for_task(run.api, upid, timeout=STOP_TIME)
+    wait_for_power(run, on=False, timeout=STOP_TIME)
+
+
+def shut_down(run: Trail, *, timeout: int) -> None:
+    """Have the guest switch itself off within `timeout` seconds. Raises PveError."""
+    upid = shutdown_vm(run.api, run.state.node, run.state.vmid, timeout=timeout)
+    try:
+        wait_for_task(run.api, upid, timeout=timeout + 60)
+    except WinseedError:
+        # somebody else, or the guest itself, may have been quicker
+        if is_running(run):
+            raise
+    wait_for_power(run, on=False, timeout=timeout)
+
+
+def wait_for_power(run: Trail, *, on: bool, timeout: float) -> None:
+    """Wait until the VM runs or is off: tasks of a VM under HA only ask for it.
+
+    Raises PveError.
+    """
+    end = run.clock.now() + timeout
+    while is_running(run) is not on:
+        if run.clock.now() >= end:
+            raise PveError(
+                f"VM {run.state.vmid} is {'off' if on else 'running'} {timeout:.0f} s later",
+                trouble=Trouble.TASK,
+                hint="HA may want it otherwise: ha-manager status",
+            )
+        run.clock.pause(2 + run.clock.jitter())
 
 
 def _shutdown(run: Run) -> None:
-    upid = shutdown_vm(run.api, run.state.node, run.state.vmid, timeout=SHUTDOWN_TIME)
-    try:
-        wait_for_task(run.api, upid, timeout=SHUTDOWN_TIME + 60)
-    except WinseedError:
-        # the task of a VM under HA ends early, and another may have switched it off
-        if is_running(run):
-            raise
+    shut_down(run, timeout=SHUTDOWN_TIME)
 
 
 def _onboot(run: Run) -> bool:

@@ -7,8 +7,15 @@ for one that was switched off (proxmox/qemu-server at e6352be, src/PVE/QemuServe
 """
 
 from builder.errors import ExitCode, WinseedError
-from builder.install.deploy import finish_local, keep_evidence, may_go_on, undo_after
+from builder.install.deploy import (
+    finish_local,
+    forget_passwords,
+    keep_evidence,
+    may_go_on,
+    undo_after,
+)
 from builder.install.engine import Step, perform, undo
+from builder.install.identity import find_config, locate, refuse_other_vm, volid_of
 from builder.install.journal import Outcome, RunState
 from builder.install.media_steps import (
     attach_step,
@@ -16,18 +23,22 @@ from builder.install.media_steps import (
     build_step,
     upload_step,
 )
-from builder.install.opening import administrator_file, one_time_file
-from builder.install.power_steps import is_running, power_on_step, start_vm_again, stop_now
+from builder.install.power_steps import (
+    is_running,
+    power_on_step,
+    shut_down,
+    start_vm_again,
+    stop_now,
+)
 from builder.install.run import Run, Trail
 from builder.install.settle import settle
 from builder.install.swap import swap_step
-from builder.install.vm_steps import find_config
 from builder.install.witness import Witness, watch_windows
-from builder.proxmox.failures import PveError
-from builder.proxmox.tasks import wait_for_task
-from builder.proxmox.vm import shutdown_vm, unlink_disks
+from builder.proxmox.facts import VmConfig
+from builder.proxmox.vm import unlink_disks
 
 SHUTDOWN_TIME = 900  # seconds that the old Windows has to switch itself off
+_DRIVES = frozenset({"ide", "sat", "scs", "vir", "efi", "tpm"})
 
 
 def reinstall(run: Run, witness: Witness) -> None:
@@ -42,10 +53,25 @@ def reinstall(run: Run, witness: Witness) -> None:
     except WinseedError as error:
         if run.state.powered:
             _after_power(run, witness, error)
+            if run.state.outcome is Outcome.ROLLED_BACK:
+                raise _rolled_back(run.state, error) from error
+        elif run.state.outside:
+            # nothing is put back: the old disk must not be where somebody could boot it
+            run.keep(failure=error.what, next=f"{run.state.call} --resume")
         else:
             undo_after(run, error, undo_reinstall)
         raise
     finish_local(run)
+
+
+def _rolled_back(state: RunState, error: WinseedError) -> WinseedError:
+    """The same failure; but there is no new Windows any more in which something could be mended."""
+    return WinseedError(
+        error.what,
+        code=error.code,
+        problems=error.problems,
+        hint=f"the old Windows runs again, the new disk is kept; mend the cause, then: {state.call}",
+    )
 
 
 def steps_before_power() -> tuple[Step, ...]:
@@ -70,15 +96,28 @@ def power_off_step() -> Step:
 def undo_reinstall(trail: Trail) -> None:
     """Bring back the VM as it was. Raises WinseedError (UNSAFE) once that would do harm."""
     refuse_outside(trail.state)
-    if is_running(trail) and trail.state.powered:
-        stop_now(trail)
-    powered = trail.state.powered
+    locate(trail)
+    config = find_config(trail)
+    if config is None:
+        trail.say(f"VM {trail.state.vmid} is not there any more: nothing is put back")
+    else:
+        refuse_other_vm(trail, config)
+        if not _is_back(trail.state, config) and is_running(trail):
+            stop_now(trail)
+    powered = trail.state.powered and config is not None
     undo(trail, steps_before_power())
     if not powered:
         destroy_new(trail)
-    for path in (one_time_file, administrator_file):
-        path(trail.folder, trail.state).unlink(missing_ok=True)
+    forget_passwords(trail)
     trail.keep(outcome=Outcome.ROLLED_BACK if powered else Outcome.UNDONE, next="")
+
+
+def _is_back(state: RunState, config: VmConfig) -> bool:
+    """Whether every old disk is where it was: then it is the old Windows that runs."""
+    old = dict(state.old.settings) if state.old else {}
+    disks = {key: text for key, text in old.items() if ":" in volid_of(text)}
+    disks = {key: text for key, text in disks.items() if key[:3] in _DRIVES and "cdrom" not in text}
+    return all(volid_of(config.setting(key) or "") == volid_of(disks[key]) for key in disks)
 
 
 def refuse_outside(state: RunState) -> None:
@@ -89,7 +128,7 @@ def refuse_outside(state: RunState) -> None:
             "domain, or a partner was changed",
             code=ExitCode.UNSAFE,
             hint="two computers of one identity would meet; it stays detached as unusedN, "
-            f"go on with: winseed reinstall {state.host} --resume",
+            f"go on with: {state.call} --resume",
         )
 
 
@@ -104,8 +143,12 @@ def accept(trail: Trail) -> tuple[str, ...]:
             f"the reinstallation of {state.host} is {state.outcome.value}, not settled: its old "
             "disks are kept",
             code=ExitCode.UNSAFE,
-            hint=f"finish it first: winseed reinstall {state.host} --resume",
+            hint=f"finish it first: {state.call} --resume",
         )
+    locate(trail)
+    config = find_config(trail)
+    if config is not None:
+        refuse_other_vm(trail, config)
     return _unlink_unused(trail, frozenset(state.unused))
 
 
@@ -129,16 +172,15 @@ def _unlink_unused(trail: Trail, volids: frozenset[str]) -> tuple[str, ...]:
 def _after_power(run: Run, witness: Witness, error: WinseedError) -> None:
     """Evidence first; then the old disk boots again, if nothing outside the VM has changed."""
     keep_evidence(run, witness, error)
-    host = run.state.host
-    if run.state.outside or may_go_on(error) or isinstance(error, PveError):
-        run.keep(next=f"winseed reinstall {host} --resume" + _or_undo(run.state))
+    if run.state.outside or may_go_on(error):
+        run.keep(next=f"{run.state.call} --resume" + _or_undo(run.state))
         return
     try:
         undo_reinstall(run)
         run.keep(failure=error.what)
         run.say("the old disk is back in its place")
     except WinseedError as second:
-        run.keep(outcome=Outcome.KEPT, next=f"winseed reinstall {host} --undo")
+        run.keep(outcome=Outcome.KEPT, next=f"{run.state.call} --undo")
         run.say(f"the old disk could not be brought back: {second.what}")
 
 
@@ -147,15 +189,12 @@ def _or_undo(state: RunState) -> str:
 
 
 def _power_off(run: Run) -> None:
-    upid = shutdown_vm(run.api, run.state.node, run.state.vmid, timeout=SHUTDOWN_TIME)
-    try:
-        wait_for_task(run.api, upid, timeout=SHUTDOWN_TIME + 60)
-    except WinseedError:
-        if is_running(run):
-            raise
+    shut_down(run, timeout=SHUTDOWN_TIME)
 
 
 def _power_on_old(trail: Trail) -> None:
     old = trail.state.old
-    if old is not None and old.running and not is_running(trail):
+    if old is None or not old.running or find_config(trail) is None:
+        return
+    if not is_running(trail):
         start_vm_again(trail)

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 
 from builder.install.journal import Journal, RunState
 from builder.install.order import Order
+from builder.install.poll import AgentSlots
+from builder.proxmox.agent import GuestAgent
 from builder.proxmox.api import Api
 from builder.proxmox.connection import Clock
 from builder.proxmox.facts import VmConfig
@@ -23,9 +26,13 @@ INSTALLS = 6  # at a time on one node: they all read the same ISO storage (a gue
 
 
 class Limits:
-    """How much is done at a time, by place; shared by all runs of one call."""
+    """How much is done at a time, by place; shared by all runs of one call.
+
+    `agents`: turns at guest agents, for the watch as well as for what comes after it.
+    """
 
     def __init__(self, installs: int = INSTALLS) -> None:
+        self.agents = AgentSlots()
         self._sizes = {
             "create": CREATES,
             "upload": UPLOADS,
@@ -79,6 +86,12 @@ class Trail:
     def say(self, text: str) -> None:
         """Tell what happens now."""
         self.tell(text)
+
+    def agent(self) -> GuestAgent:
+        """The agent in the run's VM, asked by turns."""
+        node = self.state.node
+        turn = functools.partial(self.limits.agents.at, node)
+        return GuestAgent(api=self.api, node=node, vmid=self.state.vmid, turn=turn)
 
     def config(self) -> VmConfig:
         """The VM's configuration with what is pending. Raises PveError."""

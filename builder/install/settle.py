@@ -84,7 +84,7 @@ def verify(run: Run) -> None:
 
 def guest_of(run: Run) -> GuestAgent:
     """The agent in the run's VM."""
-    return GuestAgent(api=run.api, node=run.state.node, vmid=run.state.vmid)
+    return run.agent()
 
 
 def _guest_step(
@@ -140,7 +140,7 @@ def refuse_failure(run: Run, name: str, result: GuestResult) -> None:
 
 
 def _verb(run: Run) -> str:
-    return f"winseed {run.state.kind.value} {run.state.host}"
+    return run.state.call
 
 
 def _mark_outside(run: Run) -> None:

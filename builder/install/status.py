@@ -10,12 +10,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from builder.errors import ExitCode, WinseedError
+from builder.install.identity import is_same_vm, volid_of
 from builder.install.journal import NAME, Outcome, read_journal
 from builder.install.leftovers import (
     Record,
     StaleIso,
     StrayDisk,
-    is_same_vm,
     judge_iso,
     judge_orphan,
     judge_unused,
@@ -24,7 +24,6 @@ from builder.install.leftovers import (
     unused_disks,
 )
 from builder.install.opening import is_open
-from builder.install.swap import volid_of
 from builder.names import printable
 from builder.proxmox.api import Api
 from builder.proxmox.facts import Guest, Image, IsoFile, Storage, VmConfig
@@ -252,7 +251,7 @@ def _answer_is_gone(record: Record, view: ClusterView) -> bool:
         shelf
         for shelf in view.shelves
         if shelf.storage.name == answer.volid.partition(":")[0]
-        and (shelf.storage.shared or shelf.node == state.node)
+        and (shelf.storage.shared or shelf.node == (answer.node or state.node))
     ]
     return bool(places) and not any(
         iso.volid == answer.volid for shelf in places for iso in shelf.isos

@@ -6,40 +6,26 @@ from collections.abc import Mapping
 from builder.errors import ExitCode, Problem, WinseedError
 from builder.install.engine import Step
 from builder.install.hardware import NO_MEDIUM, set_aside
-from builder.install.journal import RunState
+from builder.install.identity import (
+    disk_keys,
+    find_config,
+    old_volumes,
+    own_volumes,
+    refuse_other_vm,
+    volid_of,
+)
 from builder.install.run import Run, Trail
-from builder.install.vm_steps import CREATE_TIME, PROTECTED, find_config
-from builder.machine import Disk, Machine
+from builder.install.vm_steps import CREATE_TIME, PROTECTED
 from builder.proxmox.api import Value
 from builder.proxmox.facts import VmConfig
 from builder.proxmox.failures import PveError, Trouble
 from builder.proxmox.tasks import wait_for_task
 from builder.proxmox.vm import change_config, set_config
 
-STATES = ("efidisk0", "tpmstate0")
-
 
 def swap_step() -> Step:
     """Every disk out, a fresh install disk, EFI variables and TPM state in."""
     return Step(name="swap", prepare=_remember, look=_swapped, act=_swap, undo=restore_vm)
-
-
-def old_volumes(state: RunState) -> frozenset[str]:
-    """The volids of every disk that was there before the run."""
-    if state.old is None:
-        return frozenset()
-    return frozenset(volid_of(text) for _, text in state.old.settings if ":" in volid_of(text))
-
-
-def volid_of(text: str) -> str:
-    """The volume of a drive's setting."""
-    return text.partition(",")[0].removeprefix("file=").removeprefix("volume=")
-
-
-def disk_keys(machine: Machine, settings: Mapping[str, str]) -> tuple[str, ...]:
-    """The keys of every disk, with EFI variables and TPM state."""
-    disks = tuple(str(drive.slot) for drive in machine.drives if isinstance(drive, Disk))
-    return (*disks, *(key for key in STATES if key in settings))
 
 
 def _remember(run: Run) -> None:
@@ -48,7 +34,7 @@ def _remember(run: Run) -> None:
     kept = {drive.setting for drive in run.order.data_drives}
     machine = run.config().machine
     gone = [old[key] for key in disk_keys(machine, old) if key in old and old[key] not in kept]
-    run.keep(unused=tuple(volid_of(text) for text in gone))
+    run.keep(unused=tuple(volid_of(text) for text in gone), slots=run.order.system_drives)
 
 
 def _swapped(run: Run) -> bool:
@@ -127,7 +113,11 @@ def restore_vm(trail: Trail) -> None:
     config, old = find_config(trail), trail.state.old
     if config is None or old is None:
         return
+    refuse_other_vm(trail, config)
+    trail.keep(volumes=own_volumes(trail, config))
     before = {key: text for key, text in old.settings if not _untouchable(key)}
+    strange = _strange_disks(trail, config)
+    _refuse_in_the_way(trail, strange & before.keys())
     now = {key: text for key, text in config.settings if not _untouchable(key)}
     ours = tuple(
         key
@@ -139,7 +129,7 @@ def restore_vm(trail: Trail) -> None:
         set_config(api, node, vmid, {}, digest=config.digest, delete=ours)
         config = trail.config()
         now = {key: text for key, text in config.settings if not _untouchable(key)}
-    gone = tuple(key for key in now if key not in before)
+    gone = tuple(key for key in now if key not in before and key not in strange)
     change: dict[str, Value] = {
         key: text for key, text in before.items() if _parts(now.get(key, "")) != _parts(text)
     }
@@ -150,6 +140,23 @@ def restore_vm(trail: Trail) -> None:
     if boot is not None and trail.config().setting("boot") != boot:
         set_config(api, node, vmid, {"boot": boot}, digest=trail.config().digest)
     _check_restored(trail, before)
+
+
+def _strange_disks(trail: Trail, config: VmConfig) -> frozenset[str]:
+    """Where disks are that somebody else has attached since the run began."""
+    known = old_volumes(trail.state) | frozenset(trail.state.volumes)
+    settings = dict(config.settings)
+    keys = disk_keys(config.machine, settings)
+    return frozenset(key for key in keys if volid_of(settings[key]) not in known)
+
+
+def _refuse_in_the_way(trail: Trail, slots: frozenset[str]) -> None:
+    if slots:
+        raise WinseedError(
+            f"VM {trail.state.vmid} has got a disk where an old one was: {', '.join(sorted(slots))}",
+            code=ExitCode.UNSAFE,
+            hint="somebody has put it there: move it to another slot, then --undo",
+        )
 
 
 def _check_restored(trail: Trail, before: Mapping[str, str]) -> None:

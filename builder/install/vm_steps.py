@@ -5,19 +5,28 @@ import dataclasses
 from builder.errors import ExitCode, WinseedError
 from builder.install.engine import Step
 from builder.install.hardware import set_aside
-from builder.install.journal import OldVm
+from builder.install.identity import (
+    disk_keys,
+    find_config,
+    is_same_vm,
+    own_volumes,
+    refuse_foreign_disks,
+    uuid_of,
+    volid_of,
+)
+from builder.install.journal import OldVm, Standing
+from builder.install.power_steps import is_running, stop_now
 from builder.install.run import Run, Trail
 from builder.proxmox.api import Value
 from builder.proxmox.facts import VmConfig
 from builder.proxmox.failures import PveError, Trouble
-from builder.proxmox.inventory import inspect_next_vmid, inspect_status, inspect_vmid_free
+from builder.proxmox.inventory import inspect_next_vmid, inspect_vmid_free
 from builder.proxmox.tasks import wait_for_task
 from builder.proxmox.vm import (
     change_config,
     create_vm,
     destroy_vm,
     set_config,
-    stop_vm,
     unlink_disks,
 )
 
@@ -30,6 +39,7 @@ def create_step(*, drawn: bool) -> Step:
     """The VM, made by this run. `drawn`: its VMID was the next free one and may be drawn again."""
     return Step(
         name="create",
+        prepare=_keep_slots,
         look=_look,
         act=lambda run: _create(run, drawn=drawn),
         undo=destroy_made,
@@ -42,6 +52,14 @@ def adopt_step() -> Step:
 
 
 def _look(run: Run) -> bool:
+    """Whether the VM is there, after a call whose outcome is not known."""
+    config = find_config(run)
+    if config is not None:
+        _refuse_half_made(run, config)
+    return _is_marked(run)
+
+
+def _is_marked(run: Run) -> bool:
     """Whether the VM bears the mark of this run; its disks are kept then."""
     config = find_config(run)
     if config is None or run.mark not in (config.setting("description") or ""):
@@ -57,14 +75,9 @@ def _look(run: Run) -> bool:
     return True
 
 
-def find_config(run: Trail) -> VmConfig | None:
-    """The configuration of the run's VM, None when there is no such VM. Raises PveError."""
-    try:
-        return run.config()
-    except PveError as error:
-        if error.trouble is Trouble.MISSING:
-            return None
-        raise
+def _keep_slots(run: Run) -> None:
+    """Where this run makes disks, so that they are known before their names are."""
+    run.keep(slots=run.order.system_drives)
 
 
 def _create(run: Run, *, drawn: bool) -> None:
@@ -80,7 +93,7 @@ def _create(run: Run, *, drawn: bool) -> None:
                 upid = create_vm(run.api, run.state.node, run.state.vmid, settings)
                 wait_for_task(run.api, upid, timeout=CREATE_TIME)
         except PveError as error:
-            if not (drawn and "already exists" in error.what) or _look(run):
+            if not (drawn and "already exists" in error.what) or _is_marked(run):
                 raise
             run.keep(vmid=_another(run))
         else:
@@ -110,6 +123,7 @@ def _remember(run: Run) -> None:
             hint=f"`winseed reinstall {run.state.host}` installs anew on a VM that is there",
         )
     run.keep(adopted=OldVm(settings=config.settings, running=False))
+    _keep_slots(run)
 
 
 def _adopt(run: Run) -> None:
@@ -135,27 +149,51 @@ def _give_back(run: Trail) -> None:
     old = run.state.adopted
     if config is None or old is None or run.mark not in (config.setting("description") or ""):
         return
-    made = tuple(
-        key for key, text in config.settings if text.partition(",")[0] in run.state.volumes
-    )
+    if is_running(run):
+        stop_now(run)
+    ours = own_volumes(run, config)
+    made = tuple(key for key, text in config.settings if text.partition(",")[0] in ours)
     if made:
         unlink_disks(run.api, run.state.node, run.state.vmid, made)
         config = run.config()
     before = {key: text for key, text in old.settings if key not in PROTECTED}
-    gone = tuple(key for key, _ in config.settings if key not in before and key not in PROTECTED)
+    left = {
+        key
+        for key in disk_keys(config.machine, dict(config.settings))
+        if volid_of(config.setting(key) or "") not in ours  # somebody else's, attached meanwhile
+    }
+    kept = {*before, *left, *PROTECTED}
+    gone = tuple(key for key, _ in config.settings if key not in kept)
     set_config(run.api, run.state.node, run.state.vmid, before, digest=config.digest, delete=gone)
 
 
 def destroy_made(run: Trail) -> None:
     """Destroy the VM if it is the one that this run has made; another one is left alone."""
     config = find_config(run)
-    if config is None or run.mark not in (config.setting("description") or ""):
+    if config is None:
         return
-    if inspect_status(run.api, run.state.node, run.state.vmid).running:
-        upid = stop_vm(run.api, run.state.node, run.state.vmid)
-        wait_for_task(run.api, upid, timeout=120)
+    if not is_same_vm(config, run.state):
+        _refuse_half_made(run, config)
+        run.say(f"VM {run.state.vmid} is not of this run: it is left alone")
+        return
+    refuse_foreign_disks(run, config)
+    if is_running(run):
+        stop_now(run)
     upid = destroy_vm(run.api, run.state.node, run.state.vmid)
     wait_for_task(run.api, upid, timeout=CREATE_TIME)
+
+
+def _refuse_half_made(run: Trail, config: VmConfig) -> None:
+    """A task that was killed while it made the VM has left no mark, only its lock."""
+    begun = run.journal.standing("create") is Standing.INTENDED
+    if begun and config.setting("lock") == "create" and not is_same_vm(config, run.state):
+        vmid, node = run.state.vmid, run.state.node
+        raise PveError(
+            f"VM {vmid} is half made and locked (create): the task that made it has ended",
+            trouble=Trouble.LOCKED,
+            hint=f"if it is nobody else's, as root on {node}: qm unlock {vmid} && "
+            f"qm destroy {vmid} --destroy-unreferenced-disks 1; then --undo",
+        )
 
 
 def _keep_volumes(run: Run, config: VmConfig) -> None:
@@ -170,6 +208,7 @@ def _keep_volumes(run: Run, config: VmConfig) -> None:
         dataclasses.replace(
             state,
             created=state.adopted is None,
+            uuid=uuid_of(config.setting("smbios1")),
             volumes=tuple(dict.fromkeys((*state.volumes, *volumes))),
         )
     )

@@ -130,7 +130,7 @@ def _refuse_failed(run: Run, marker: Marker | None) -> None:
             for name in marker.failed
         ),
         hint="mend it, delete C:\\ProgramData\\winseed\\done.json, run first-boot.ps1 there again, "
-        f"then: winseed {run.state.kind.value} {run.state.host} --resume",
+        f"then: {run.state.call} --resume",
     )
 
 

@@ -98,6 +98,17 @@ def upload_iso(api: Api, upload: Upload, *, progress: Progress | None = None) ->
     raise AssertionError  # the second turn has returned or raised
 
 
+def wait_for_copies(api: Api) -> None:
+    """Wait for every upload that is still copied to its storage: one may be ours. Raises PveError.
+
+    Its name tells nothing of the file (UPID of `imgcopy` without an id, Status.pm `upload`).
+    """
+    for upid, task in inspect_recent_tasks(api, KIND):
+        if isinstance(task, Running):
+            with contextlib.suppress(PveError):
+                wait_for_task(api, upid, timeout=COPY_TIME)
+
+
 def send_upload(api: Api, upload: Upload, progress: Progress) -> Upid:
     """Send the file once; the task then checks its sum and copies it. Raises PveError."""
     boundary = f"winseed-{upload.sha256}"  # no file holds its own sum

@@ -264,3 +264,15 @@ def test_another_machine_than_the_spec_says_is_refused(make, pve, release):
     error = refusal(lambda: reinstall(make(HOST)))
     assert error.code is ExitCode.SPEC
     assert "network" in str(error.problems)
+
+
+def test_a_run_that_keeps_old_disks_is_not_set_aside(make, pve, release):
+    add_old(pve, release, "system first")
+    site = make(HOST)
+    assert reinstall(site).outcome is Outcome.SETTLED
+    run = site.journal().state.run
+    shop, case, opened = open_reinstall(site)
+    result = deploy_host(shop, case, opened)
+    assert result.code is ExitCode.UNSAFE
+    assert "--accept" in result.error.hint
+    assert site.journal().state.run == run

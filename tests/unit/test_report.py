@@ -8,13 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.build import Delivered, Shelf, iso_name, plan_host
+from builder.build import Delivered, iso_name
 from builder.difference import Difference, find_differences
 from builder.disc import InlineFile, SourceFile
 from builder.errors import WinseedError
 from builder.manifest import load_manifest
 from builder.media.image import Extent
+from builder.media.shelf import Shelf
 from builder.plan.make import Secrets
+from builder.planning import plan_host
 from builder.report import (
     describe_machine,
     iso_document,
@@ -190,8 +192,14 @@ def test_many_results_are_a_line_each_and_say_what_is_next():
     assert "dist/x.password" in lines[1]
     assert "sata0 the answer ISO" in lines[-2]
     assert lines[-1].startswith("next ")
-    assert "eject all three CDs and delete" in lines[-1]
+    assert "`winseed settle HOST`, or by hand: eject all three CDs and delete" in lines[-1]
     assert len(lines) == 5
+
+
+def test_the_next_step_is_told():
+    (line,) = [line for line in iso_lines([delivered()]) if line.startswith("next ")]
+    words = ("mount, start", f"`winseed settle {plan_of().host.lower()}`", "delete this ISO")
+    assert [word for word in words if word not in line] == []
 
 
 def test_a_result_as_json():
