@@ -17,7 +17,7 @@ FLAGS = $(if $(SPEC),--spec "$(SPEC)") $(if $(HOST),--host "$(HOST)") $(if $(ALL
   $(if $(SKU),--sku "$(SKU)") $(if $(CHANNEL),--channel "$(CHANNEL)") \
   $(if $(VIRTIO_ISO),--virtio-iso "$(VIRTIO_ISO)") $(if $(WINDOWS_ISO),--windows-iso "$(WINDOWS_ISO)")
 
-.PHONY: help iso plan test lint golden bench clean
+.PHONY: help iso plan test test-vm test-vm-full lint golden bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | \
@@ -34,6 +34,12 @@ plan: $(WINSEED) ## print what would be built
 test: $(VENV)/dev ## run the tests
 	@$(BIN)/python -m pytest -q
 
+test-vm: $(VENV)/dev ## boot real firmware, discs and agents: 15 minutes, logs and screens in build/vm/
+	@$(BIN)/python -m pytest -q --durations=5 tests/vm --ignore=tests/vm/full
+
+test-vm-full: $(VENV)/dev ## the same with every order of letters, every belief, more firmware
+	@$(BIN)/python -m pytest -q --durations=20 tests/vm
+
 lint: $(VENV)/dev ## check style and types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -47,7 +53,7 @@ bench: $(VENV)/dev ## measure against the tools a user would take instead (needs
 	@$(BIN)/python tests/bench/bench.py
 
 clean: ## remove what the targets have made; ISOs in dist/ stay
-	rm -rf $(VENV) .bench .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build .bench .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
