@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from builder.answer.lint import Finding, Level, Rule, lint_answer, load_rules
+from builder.answer.lint import AnswerKind, Finding, Level, Rule, lint_answer, load_rules
 
 LINT = Path(__file__).parent.parent / "lint"
 GOOD = (LINT / "cases" / "server-2022.xml").read_text(encoding="utf-8")
@@ -53,8 +53,11 @@ def near_text(case: dict[str, Any]) -> str:
     return edited(case.get("near", []))
 
 
-def found(text: str, *, name: str, release: str | None) -> list[Finding]:
-    return list(lint_answer(text.encode(), name=name, release=release))
+def found(
+    text: str, *, name: str, release: str | None, kind: str | None = None
+) -> list[Finding]:
+    told = AnswerKind(kind) if kind else None
+    return list(lint_answer(text.encode(), name=name, release=release, kind=told))
 
 
 def test_every_rule_has_a_case() -> None:
@@ -69,7 +72,7 @@ def test_it_fires_and_points_at_the_place(rule: str) -> None:
     line = text.count("\n", 0, at) + 1
     column = at - (text.rfind("\n", 0, at) + 1) + 1
     name = case.get("name", "Autounattend.xml")
-    findings = found(text, name=name, release=case.get("release"))
+    findings = found(text, name=name, release=case.get("release"), kind=case.get("kind"))
     findings = [finding for finding in findings if finding.id == rule]
     assert findings, "the rule does not fire"
     assert (findings[0].line, findings[0].column) == (line, column)
@@ -81,7 +84,12 @@ def test_it_is_quiet_on_the_mended_file(rule: str) -> None:
     case = CASES[rule]
     text = near_text(case)
     name = case.get("near_name", "Autounattend.xml")
-    findings = found(text, name=name, release=case.get("near_release", case.get("release")))
+    findings = found(
+        text,
+        name=name,
+        release=case.get("near_release", case.get("release")),
+        kind=case.get("near_kind"),
+    )
     assert rule not in {finding.id for finding in findings}
 
 
