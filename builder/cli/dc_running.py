@@ -36,11 +36,12 @@ if TYPE_CHECKING:
     from builder.values import Secret
 
 PARTNER_CHANGES = "partner-changes"
+PROBE_TIME = 4.0  # seconds
 
 
 def change_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Everything that the verbs take."""
-    options = [
+    options: list[Callable[[Callable[..., Any]], Callable[..., Any]]] = [
         host_argument,
         disc_options,
         proxmox_options,
@@ -206,12 +207,24 @@ def _make_run(
     run = DcRun(
         shop=shop, case=case, plan=plan, journal=journal, entropy=entropy, secrets=secrets,
         media=inspect_media(case.host), policy=policy, accepted=accepted, show=show, note=note,
+        probe=_answers,
     )  # fmt: skip
     if resume:
         from builder.domain.change.carry import resume as take_up
 
         take_up(run)
     return run
+
+
+def _answers(place: str, port: int) -> bool:
+    """Whether a TCP port answers, as seen from here."""
+    import socket
+
+    try:
+        with socket.create_connection((place, port), timeout=PROBE_TIME):
+            return True
+    except OSError:
+        return False
 
 
 def _go(

@@ -10,6 +10,7 @@ import click
 
 from builder.cli.connection import proxmox_options
 from builder.cli.installing import (
+    VERSION,
     Relay,
     combined,
     folder_of,
@@ -17,11 +18,13 @@ from builder.cli.installing import (
     make_entropy,
     make_pause,
     make_workshop,
+    open_runs,
     output_option,
     password_option,
     refuse_unverified,
     run_jobs,
     sizes_of,
+    tell_document,
     tell_doubts,
 )
 from builder.cli.main import make_console
@@ -81,18 +84,20 @@ def command(
     from builder.install.jobs import deploy_host, resume_host, undo_host
 
     if undo:
-        names = [host.name for host in call.site.hosts]
+        names = [host.name for host in open_runs(call.site.hosts, output, console)]
         finish(
             [functools.partial(undo_host, shop, folder_of(output, name), name) for name in names]
         )
         return
     cases = make_cases(call, output, admin_password_file, console)
     if resume:
-        finish([functools.partial(resume_host, shop, case) for case in cases])
+        names = [host.name for host in open_runs(call.site.hosts, output, console)]
+        taken = [case for case in cases if case.host.name in names]
+        finish([functools.partial(resume_host, shop, case) for case in taken])
         return
     opened, early = _open_all(api, cases, console, unverified=unverified_media)
     if dry_run:
-        _show(opened, as_json=as_json)
+        _show(opened, console, as_json=as_json)
         if early:
             raise combined([error for _, error in early], len(cases))
         return
@@ -139,9 +144,7 @@ def _checkup(api: "Api", cases: list["Case"]) -> "Checkup":
     return inspect_checkup(api, wanted)
 
 
-def _show(opened: list[tuple["Case", "Opened"]], *, as_json: bool) -> None:
-    from builder.report import render_json
-
+def _show(opened: list[tuple["Case", "Opened"]], console: Console, *, as_json: bool) -> None:
     if as_json:
         rows = [
             {
@@ -154,7 +157,7 @@ def _show(opened: list[tuple["Case", "Opened"]], *, as_json: bool) -> None:
             }
             for _, one in opened
         ]
-        click.echo(render_json({"version": 1, "dry_run": True, "hosts": rows}), nl=False)
+        tell_document({"version": VERSION, "dry_run": True, "hosts": rows}, console)
         return
     for _, one in opened:
         state = one.state

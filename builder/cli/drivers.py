@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from builder.cli.options import Call, host_options, read_vm_config, shelf_of_call
+from builder.cli.options import Call, disc_options, read_vm_config, shelf_of_call
 from builder.errors import ExitCode, WinseedError
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @click.command("drivers")
-@host_options
+@disc_options
 @click.option(
     "--for",
     "machine_file",
@@ -52,8 +52,8 @@ def command(call: Call, machine_file: str | None, as_json: bool) -> None:
 
 
 def _for_host(host: "HostSpec") -> Any:
-    from builder.build import with_release
     from builder.machine import make_machine
+    from builder.planning import with_release
     from builder.releases import load_release
 
     assumed = host.release is None and host.windows_iso is None
@@ -63,7 +63,7 @@ def _for_host(host: "HostSpec") -> Any:
 
 
 def _for_machine(host: "HostSpec", path: str) -> Any:
-    from builder.build import with_release
+    from builder.planning import with_release
     from builder.vm_config import load_machine
 
     text, source = read_vm_config(path)
@@ -77,9 +77,9 @@ def _for_machine(host: "HostSpec", path: str) -> Any:
 
 
 def _report(host: "HostSpec", machine: "Machine", *, source: str, assumed: bool) -> Any:
-    from builder.build import inspect_drivers
     from builder.driver_report import make_report
     from builder.plan.drivers import choose_drivers
+    from builder.planning import inspect_drivers
     from builder.releases import load_release
 
     release = load_release(host.release or "")

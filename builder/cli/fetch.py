@@ -18,6 +18,7 @@ from builder import resources
 from builder.cli.main import make_console
 from builder.console import Console
 from builder.errors import ExitCode, WinseedError
+from builder.record import record
 
 DEFAULT_RELEASE = "0.1.271"
 RELEASE = re.compile(r"(\d+\.\d+\.\d+)(?:-(\d+))?")
@@ -25,7 +26,7 @@ RELEASE_IN_ADDRESS = re.compile(r"virtio-win-(\d+\.\d+\.\d+(?:-\d+)?)")
 ARCHIVE = "https://fedorapeople.org/groups/virt/virtio-win/direct-downloads/archive-virtio"
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class DriverDisc:
     """A release of the virtio-win disc; `size` in bytes, None and no `sha256` when not known.
 
@@ -136,7 +137,7 @@ def virtio_win(
     _print(outcome, as_json=as_json)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record
 class _Outcome:
     path: str
     release: str

@@ -1,6 +1,7 @@
 """What the verbs share that install: secrets, workshop, events, the summary and its exit code."""
 
 import contextlib
+import json
 import secrets as random_source
 import sys
 import threading
@@ -178,14 +179,12 @@ def run_jobs(
 ) -> None:
     """Run them, print what became of each, and end with the gravest exit code."""
     from builder.install.fleet import gravest, run_fleet
-    from builder.report import render_json
 
     with telling(console, relay, as_json=as_json):
         results = [*early, *run_fleet(jobs, workers=workers, stop=stop)]
     results.sort(key=lambda result: result.host)
     if as_json:
-        rows = [_row(result) for result in results]
-        click.echo(render_json({"version": VERSION, "results": rows}), nl=False)
+        tell_document({"version": VERSION, "results": [_row(one) for one in results]}, console)
     else:
         for line in _summary(results):
             click.echo(console.masked(line))
@@ -193,6 +192,33 @@ def run_jobs(
         if result.error is not None:
             console.error(result.error)
     ctx.exit(gravest(results))
+
+
+def tell_document(document: dict[str, Any], console: Console) -> None:
+    """A document on a line of its own: each line on standard output is JSON, the last is this."""
+    click.echo(console.masked(json.dumps(document, ensure_ascii=False)))
+
+
+def open_runs(
+    hosts: Sequence["HostSpec"], output: Path, console: Console
+) -> Sequence["HostSpec"]:
+    """Of several hosts those with an open run, which one call goes on with; or the one host.
+
+    Raises WinseedError (SPEC) when none of them has one.
+    """
+    from builder.install.journal import load_journal
+    from builder.install.opening import is_open
+
+    if len(hosts) == 1:
+        return hosts
+    found = [one for one in hosts if is_open(load_journal(folder_of(output, one.name)))]
+    if not found:
+        what = f"none of {len(hosts)} hosts has an open run in {output}"
+        hint = "`winseed status` lists every run; -o names their folder"
+        raise WinseedError(what, code=ExitCode.SPEC, hint=hint)
+    if len(found) < len(hosts):
+        console.note(f"{len(hosts) - len(found)} of {len(hosts)} hosts have no open run")
+    return found
 
 
 def _summary(results: Sequence["HostResult"]) -> Iterator[str]:

@@ -3,21 +3,24 @@
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from builder.cli.main import make_console
-from builder.cli.options import Call, host_options, source_date_epoch
+from builder.cli.options import Call, disc_options, shelf_of_call, source_date_epoch
 from builder.console import Console
 from builder.errors import ExitCode, Problem, WinseedError
+
+if TYPE_CHECKING:
+    from builder.media.shelf import Shelf
 
 DEFAULT_EPOCH = 1577836800  # 2020-01-01: a build without SOURCE_DATE_EPOCH is reproducible as well
 FOLDER = "dist"
 
 
 @click.command("iso")
-@host_options
+@disc_options
 @click.option("-o", "--output", type=Path, help=f"ISO file, or folder. Default: {FOLDER}/.")
 @click.option(
     "--admin-password-file",
@@ -43,19 +46,21 @@ def command(
     The ISO becomes the third CD of the VM. Without media it names the drivers on the virtio-win
     CD and assumes evaluation media.
     """
-    from builder.build import Shelf
+    shelf = shelf_of_call()
+    _order_drivers(call, shelf)
+
     from builder.fleet import Job, deliver_fleet, usable_cores
     from builder.report import iso_document, iso_lines, render_json
 
     console = make_console(quiet=not verbose)
     epoch = source_date_epoch(DEFAULT_EPOCH)
-    shelf = Shelf()
     plans = _make_plans(call, shelf, admin_password_file, console, on_medium=secrets_on_medium)
     facts = [_windows_facts(host, shelf) for host in call.site.hosts]
     jobs = [
         Job(plan, target, windows)
         for (plan, target), windows in zip(_targets(plans, output), facts, strict=True)
     ]
+    shelf.close()
     for job in jobs:
         _refuse_foreign(job.target)
     if dry_run:
@@ -74,6 +79,17 @@ def command(
     failed += [error for item in delivered if (error := _stopped(item))]
     if failed:
         raise _combined(failed, len(jobs))
+
+
+def _order_drivers(call: Call, shelf: "Shelf") -> None:
+    """Have the packages read while the rest of winseed is imported; all hosts mostly use the same.
+
+    What is wrong with the discs is told when the host is planned.
+    """
+    from builder.planning import order_drivers
+
+    with contextlib.suppress(WinseedError):
+        order_drivers(call.site.hosts[0], shelf)
 
 
 def _show_dry_run(jobs: list[tuple[Any, Path]], *, as_json: bool) -> None:
@@ -134,8 +150,8 @@ def _make_plans(
 ) -> list[Any]:
     """The plan of every host, or every host's problem at once."""
     from builder import __version__
-    from builder.build import plan_host
     from builder.cli.passwords import gather_secrets, given_password
+    from builder.planning import plan_host
 
     administrator = given_password(password_file)
     plans = []

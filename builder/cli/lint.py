@@ -10,6 +10,7 @@ import click
 
 from builder.answer.document import BYTE_LIMIT
 from builder.answer.lint import (
+    AnswerKind,
     Finding,
     Level,
     Rule,
@@ -42,6 +43,11 @@ def _show_rules(ctx: click.Context, option: click.Parameter, wanted: bool) -> No
 @click.command("lint")
 @click.argument("paths", nargs=-1, metavar="FILE.xml|DISC.iso|FOLDER ...")
 @click.option("--release", metavar="RELEASE", help="The Windows Server it is for, as 2022.")
+@click.option(
+    "--kind",
+    type=click.Choice([kind.value for kind in AnswerKind]),
+    help="What the files are for. Default: told by their passes.",
+)
 @click.option("--ignore", multiple=True, metavar="ID", help="Leave out the findings of a rule.")
 @click.option("--level", type=click.Choice(list(LEVELS)), default="advice", help="The least told.")
 @click.option("--json", "as_json", is_flag=True, help="Findings as JSON.")
@@ -75,6 +81,7 @@ def command(
     ctx: click.Context,
     paths: tuple[str, ...],
     release: str | None,
+    kind: str | None,
     ignore: tuple[str, ...],
     level: str,
     as_json: bool,
@@ -92,9 +99,10 @@ def command(
     if release:
         find_release(release)
     unwanted = {_rule(name).id for name in ignore}
+    given = AnswerKind(kind) if kind else None
     told = list(LEVELS.values())[: list(LEVELS).index(level) + 1]
     judged = [
-        (name, _kept(lint_answer(data, name=name, release=release), unwanted, told))
+        (name, _kept(lint_answer(data, name=name, release=release, kind=given), unwanted, told))
         for path in paths
         for name, data in _answer_files(Path(path))
     ]

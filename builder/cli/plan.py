@@ -6,12 +6,12 @@ from typing import Any
 import click
 
 from builder.cli.main import make_console
-from builder.cli.options import Call, host_options, shelf_of_call
+from builder.cli.options import Call, disc_options, shelf_of_call
 from builder.errors import ExitCode, WinseedError
 
 
 @click.command("plan")
-@host_options
+@disc_options
 @click.option(
     "--diff",
     "other",
@@ -41,8 +41,8 @@ def command(call: Call, other: Path | None, as_json: bool) -> None:
 
 def _plan(call: Call, host: Any) -> Any:
     from builder import __version__
-    from builder.build import plan_host
     from builder.cli.passwords import placeholder_secrets
+    from builder.planning import plan_host
 
     return plan_host(
         host,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from builder.cli.options import Call, host_options, read_vm_config, shelf_of_call
+from builder.cli.options import Call, disc_options, read_vm_config, shelf_of_call
 from builder.errors import ExitCode, WinseedError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ EPOCH = 1577836800  # 2020-01-01; the disc that is rehearsed is thrown away
 
 
 @click.command("rehearse")
-@host_options
+@disc_options
 @click.option(
     "--for",
     "machine_file",
@@ -112,8 +112,9 @@ def _rehearse(
 def _build(call: Call, host: "HostSpec", folder: Path) -> tuple[Path, Any]:
     """The answer ISO that the spec would make, with a password that nobody uses."""
     from builder import __version__
-    from builder.build import iso_name, plan_host, write_host
+    from builder.build import iso_name, write_host
     from builder.cli.passwords import placeholder_secrets
+    from builder.planning import plan_host
 
     plan = plan_host(
         host,

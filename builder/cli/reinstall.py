@@ -12,6 +12,7 @@ import click
 
 from builder.cli.connection import proxmox_options
 from builder.cli.installing import (
+    VERSION,
     Relay,
     folder_of,
     make_cases,
@@ -23,6 +24,7 @@ from builder.cli.installing import (
     refuse_unverified,
     run_jobs,
     sizes_of,
+    tell_document,
     tell_doubts,
 )
 from builder.cli.main import make_console
@@ -100,6 +102,9 @@ def command(
         return
     existing, opened = _open(shop.api, case, console, not_a_dc=not_a_dc)
     refuse_unverified(opened, allowed=unverified_media)
+    if dry_run and as_json:
+        tell_document(_plan_document(existing, opened), console)
+        return
     for line in _plan_lines(existing, opened):
         click.echo(line, err=not dry_run)
     if dry_run:
@@ -134,6 +139,21 @@ def _open(
     refuse_stops(rehearsal, case.host.name)
     tell_doubts(console, found, rehearsal)
     return existing, opened
+
+
+def _plan_document(existing: "Existing", opened: "Opened") -> dict[str, Any]:
+    order, state = opened.order, opened.state
+    row = {
+        "host": state.host,
+        "node": state.node,
+        "vmid": state.vmid,
+        "running": existing.status.running,
+        "new": {key: order.settings[key] for key in order.system_drives},
+        "kept": {drive.slot: drive.kept for drive in order.data_drives if drive.kept},
+        "renewed": {drive.slot: drive.setting for drive in order.data_drives if not drive.kept},
+        "plan": order.plan.fingerprint,
+    }
+    return {"version": VERSION, "dry_run": True, "hosts": [row]}
 
 
 def _plan_lines(existing: "Existing", opened: "Opened") -> list[str]:

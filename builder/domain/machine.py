@@ -201,12 +201,11 @@ def _wait(state: DcState, step: Step) -> Wait:
         if inside
         else f"{step.value} is done on {name}, which is outside this cluster"
     )
-    way = "or call again with --allow partner-changes" if inside else "then call again"
-    joint = ", " if inside else " "
+    way = ", or --resume --allow partner-changes lets winseed do it" if inside else ""
     return Wait(
         step=step,
         reason=reason,
-        next=f"run the commands shown on {name} and call again with --resume{joint}{way}",
+        next=f"run the commands shown on {name} and go on with --resume{way}",
         old=OldDisk.KEEP_DETACHED,  # from here on somebody may have done it
     )
 

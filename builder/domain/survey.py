@@ -57,7 +57,8 @@ def inspect_dc(
         notes.append(f"{plan.partner.name} is outside this cluster: it was not asked")
     old = find_vm(guests, plan)
     target, vm = None, None
-    if old is not None:
+    if old is not None and inspect_config(api, old.node, old.vmid).machine.disks:
+        # a VM without a disk is waiting for its first Windows
         vm = inspect_vm(api, old.node, old.vmid, node_zone=node_zone)
         if vm.running:
             agent = GuestAgent(api=api, node=old.node, vmid=old.vmid)

@@ -157,6 +157,13 @@ def ask(
     return result.values
 
 
+def fixed_letters(values: Mapping[str, Json]) -> frozenset[str]:
+    """The letters of disks in the answer of `data-disks`. Raises GuestError when it is no such."""
+    with _typed("data-disks"):
+        volumes = map(_load_volume, _rows(values["volumes"]))
+        return frozenset(volume.letter for volume in volumes if volume.fixed)
+
+
 @contextlib.contextmanager
 def _typed(script: str) -> Iterator[None]:
     try:

@@ -156,17 +156,19 @@ def _take_up(shop: Workshop, case: Case, journal: Journal) -> Opened:
 
 
 def make_teller(shop: Workshop, host: str) -> Callable[[str], None]:
-    """Whom the steps of a host are told to."""
-    started = shop.api.clock.now()
+    """Whom the steps of a host are told to, by their names; anything else is a note."""
+    started, last = shop.api.clock.now(), ""
 
     def tell(text: str) -> None:
-        now = shop.api.clock.now()
+        nonlocal last
+        now, named = shop.api.clock.now(), " " not in text
+        last = text if named else last
         shop.emit(
             Event(
                 host=host,
                 at=now,
-                kind=EventKind.STEP,
-                phase=text.partition(" ")[0],
+                kind=EventKind.STEP if named else EventKind.NOTE,
+                phase=last,
                 text=text,
                 elapsed=now - started,
             )

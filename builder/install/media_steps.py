@@ -195,7 +195,11 @@ def _eject(run: Run) -> None:
     cds = run.config().machine.cds
     slots = {str(cd.slot) for cd in cds} & set(run.state.cds)
     if slots:
+        boot = run.config().setting("boot")
         _set(run, dict.fromkeys(sorted(slots), NO_MEDIUM))
+        if boot is not None and run.config().setting("boot") != boot:
+            # any change of a CD drive outside the boot order puts it at its end
+            _set(run, {"boot": boot})
 
 
 def delete_answer_step() -> Step:

@@ -109,7 +109,9 @@ def undo_reinstall(trail: Trail) -> None:
     if not powered:
         destroy_new(trail)
     forget_passwords(trail)
-    trail.keep(outcome=Outcome.ROLLED_BACK if powered else Outcome.UNDONE, next="")
+    outcome = Outcome.ROLLED_BACK if powered else Outcome.UNDONE
+    # the old disks are in use again: nothing waits to be accepted, and the next run may begin
+    trail.keep(outcome=outcome, next="", unused=())
 
 
 def _is_back(state: RunState, config: VmConfig) -> bool:

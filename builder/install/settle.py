@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from builder.errors import ExitCode, Problem, WinseedError
 from builder.guest.call import GuestResult, call_guest
 from builder.guest.envelope import Given, load_script
-from builder.guest.facts import inspect_guest
+from builder.guest.facts import fixed_letters, inspect_guest
 from builder.guest.judge import judge_guest
 from builder.install.disk_steps import attach_disk_steps
 from builder.install.engine import Step, perform
@@ -26,6 +26,7 @@ from builder.proxmox.findings import Level
 PayloadOf = Callable[[Run], Mapping[str, Given]]
 DATA_DISKS = "data-disks"
 QUICK, LONG = 600.0, 3600.0  # seconds: until the agent is back from a restart, and for disks
+PLUGGED, PLUGGED_PAUSE = 120.0, 5.0  # until Windows has found a disk that was plugged in
 
 
 def settle(run: Run) -> None:
@@ -50,7 +51,7 @@ def settle_steps(settlement: Settlement, run: Run) -> Iterator[Step]:
     cold = tuple(drive for drive in run.order.data_drives if not drive.hotplug)
     yield from attach_disk_steps(live)
     if live and not cold and run.order.plan.disk.data_disks:
-        yield _guest_step(DATA_DISKS, _nothing, LONG)
+        yield Step(name=DATA_DISKS, look=lambda _run: False, act=_prepare_disks)
     yield _guest_step("scrub", _nothing, QUICK)
     yield eject_step()
     yield delete_answer_step()
@@ -59,7 +60,7 @@ def settle_steps(settlement: Settlement, run: Run) -> Iterator[Step]:
     yield from attach_disk_steps(cold)
     yield start_again_step()
     if cold and run.order.plan.disk.data_disks:
-        yield _guest_step(DATA_DISKS, _nothing, LONG)
+        yield Step(name=DATA_DISKS, look=lambda _run: False, act=_prepare_disks)
 
 
 def verify(run: Run) -> None:
@@ -95,15 +96,30 @@ def _guest_step(
     prepare: Callable[[Run], None] = lambda _run: None,
 ) -> Step:
     """A script in the guest; the same id never runs it twice, so it is simply sent again."""
-    return Step(
-        name=name,
-        prepare=prepare,
-        look=lambda _run: False,
-        act=lambda run: _call(run, name, payload, timeout),
-    )
+
+    def act(run: Run) -> None:
+        _call(run, name, payload, timeout)
+
+    return Step(name=name, prepare=prepare, look=lambda _run: False, act=act)
 
 
-def _call(run: Run, name: str, payload: PayloadOf, timeout: float) -> None:
+def _prepare_disks(run: Run) -> None:
+    """Have Windows prepare its disks, again until it has found those that were plugged in just now.
+
+    The script ends well without them, and its start-up task goes on at the next start: `verify`
+    would come too early for that.
+    """
+    end = run.clock.now() + PLUGGED
+    wanted = {disk.letter.upper() for disk in run.order.plan.disk.data_disks}
+    while True:
+        result = _call(run, DATA_DISKS, _nothing, LONG)
+        if wanted <= fixed_letters(result.values) or run.clock.now() >= end:
+            return
+        run.keep(tries={**run.state.tries, DATA_DISKS: run.state.tries.get(DATA_DISKS, 0) + 1})
+        run.clock.pause(PLUGGED_PAUSE)
+
+
+def _call(run: Run, name: str, payload: PayloadOf, timeout: float) -> GuestResult:
     tried = run.state.tries.get(name, 0)
     result = call_guest(
         guest_of(run),
@@ -116,17 +132,7 @@ def _call(run: Run, name: str, payload: PayloadOf, timeout: float) -> None:
         # the guest keeps this answer under this id for ever: the next try needs another
         run.keep(tries={**run.state.tries, name: tried + 1})
     refuse_failure(run, name, result)
-    if name == DATA_DISKS and result.values.get("exit"):
-        run.keep(tries={**run.state.tries, name: tried + 1})
-        lines = result.values.get("lines")
-        raise WinseedError(
-            f"the data disks of {run.state.host} are not all there",
-            code=ExitCode.UNSETTLED,
-            problems=tuple(Problem(where="", what=str(line)) for line in lines)
-            if isinstance(lines, tuple | list)
-            else (),
-            hint=f"mend it in the guest, then: {_verb(run)} --resume",
-        )
+    return result
 
 
 def refuse_failure(run: Run, name: str, result: GuestResult) -> None:

@@ -154,7 +154,9 @@ def _vmid(wanted: Wanted, cluster: ClusterFacts, node: str, facts: VmidFacts) ->
     disks = facts.config.machine.disks if facts.config else ()
     if disks:
         slots = ", ".join(str(disk.slot) for disk in disks)
-        return _taken(f"{told} and has disks ({slots}), which an installation never touches")
+        what = f"{told} and has disks ({slots}), which an installation never touches"
+        hint = f"`winseed reinstall {wanted.name}` installs anew on it; or another machine.vmid"
+        return stop("vmid", what, hint, code=ExitCode.UNSAFE)
     if owner.node != node:
         hint = f"set its node: machine.node = {owner.node!r}"
         return stop("vmid", f"{told}, not on {node}", hint, code=ExitCode.SPEC)

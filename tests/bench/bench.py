@@ -21,6 +21,7 @@ from pathlib import Path
 # `python tests/bench/bench.py` has that folder on its path, and not the project's
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from tests.bench.handoff import handed_off
 from tests.bench.measure import MIB, ROOT, Bench, Row, Skip, Usage, middle, need, table
 from tests.bench.noprompt import patched
 
@@ -189,7 +190,14 @@ def helped(bench: Bench) -> Iterator[Row]:
     yield Row(name="--help, CPU time", value=row.cpu, target=HELP_SECONDS, unit="s", ours=row)
 
 
-ROWS = {"iso": one_iso, "all": many_isos, "inspect": inspected, "help": helped, "noprompt": patched}
+ROWS = {
+    "iso": one_iso,
+    "all": many_isos,
+    "inspect": inspected,
+    "help": helped,
+    "noprompt": patched,
+    "handoff": handed_off,
+}
 
 
 def document(rows: list[Row], notes: list[str]) -> dict:

@@ -16,9 +16,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from builder.answer.render import render_files
-from builder.build import Shelf, plan_host
 from builder.errors import WinseedError
+from builder.media.shelf import Shelf
 from builder.plan.make import Secrets
+from builder.planning import plan_host
 from builder.spec.load import load_site
 from builder.values import Secret, load_password
 

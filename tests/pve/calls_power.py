@@ -63,7 +63,8 @@ def power_on(pve: "FakeCluster", vm: Vm) -> None:
 def power_off(pve: "FakeCluster", vm: Vm) -> None:
     """QEMU ends; its clean-up applies nothing yet, the next start does."""
     vm.running = False
-    pve.guests.pop(vm.vmid, None)
+    if guest := pve.guests.pop(vm.vmid, None):
+        guest.power_off()
 
 
 def cleanup_after_stop(pve: "FakeCluster", vm: Vm) -> None:

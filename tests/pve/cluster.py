@@ -242,9 +242,10 @@ class FakeCluster(Engine):
 
     @contextlib.contextmanager
     def watch(self, method: str, path: str, node: str) -> Iterator[None]:
-        """Counts agent calls per node while they run."""
-        kind = "agent" if "/agent" in path else method
-        with self._counted((kind, node)):
+        """Counts agent calls per node of their VM while they run, others per node contacted."""
+        if "/agent" in path:
+            method, node = "agent", path.split("/")[2]
+        with self._counted((method, node)):
             yield
 
     @contextlib.contextmanager

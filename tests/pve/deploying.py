@@ -7,7 +7,7 @@ from pathlib import Path
 from builder.install.jobs import Workshop, deploy_host, resume_host, undo_host
 from builder.install.journal import Kind, load_journal
 from builder.install.opening import Case, Entropy, open_anew
-from builder.install.poll import AgentSlots, StatePoll
+from builder.install.poll import StatePoll
 from builder.install.run import Limits
 from builder.install.sight import look_at_screen, read_serial
 from builder.install.witness import Witness, no_serial
@@ -65,14 +65,15 @@ class Site:
         """A new process, as it were."""
         api = api or self.api()
         serial = read_serial if self.serial else no_serial
+        limits = Limits()
         witness = Witness(
             emit=self.events.append,
             poll=StatePoll(api),
-            slots=AgentSlots(),
+            slots=limits.agents,
             serial=serial,
             look=look_at_screen,
         )
-        return Workshop(api=api, limits=Limits(), witness=witness)
+        return Workshop(api=api, limits=limits, witness=witness)
 
     def case(self, name: str = "app01", *, administrator: str = "") -> Case:
         host = next(host for host in self.site.hosts if host.name == name)

@@ -151,8 +151,7 @@ class Engine:
 
     def stop_from_inside(self, vm: Vm) -> None:
         """The guest switched itself off: pending changes wait for the next start."""
-        vm.running = False
-        self.guests.pop(vm.vmid, None)
+        calls_power.power_off(self, vm)  # type: ignore[arg-type]
 
     def remember_exec(self, vm: Vm, finished: Finished) -> int:
         """Keeps a program's end for exec-status; its process number."""

@@ -34,6 +34,9 @@ class Guest:
     def power_on(self, now: float) -> None:
         """QEMU has started or was reset."""
 
+    def power_off(self) -> None:
+        """QEMU has ended."""
+
     def answers(self, now: float) -> bool:
         """Whether the agent answers a ping."""
         return self.agent

@@ -50,6 +50,23 @@ def test_a_host_is_settled(make, pve):
     assert not list((site.folder / "dist" / "app01").glob("*.iso"))
 
 
+def test_windows_may_take_its_time_to_find_a_disk_that_was_plugged_in(make, pve):
+    class Slow(WindowsGuest):
+        looks = 0
+
+        def disk_in_slot(self, slot):
+            self.looks += 1
+            return super().disk_in_slot(slot) if self.looks > 2 else None
+
+    pve.make_guest = lambda vm: Slow(vm, pve)
+    site = make(SPEC + DISKS)
+    result = site.deploy()
+    assert result.outcome is Outcome.SETTLED, told(result)
+    assert windows(pve).letters["D"]
+    ran = [name for name, _ in windows(pve).effects]
+    assert ran.count("data-disks") == 3
+
+
 def test_a_given_password_and_accounts(make, pve):
     site = make(SPEC + '[[host.account]]\nname = "ops"\npassword_env = "OPS"\n')
     shop, case = site.shop(), site.case(administrator="Final-Given-1!")

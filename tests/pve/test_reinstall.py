@@ -207,6 +207,10 @@ def test_a_failed_installation_brings_the_old_disk_back(make, pve, release):
     assert now == before
     assert vm.running
     assert not answer_isos(pve)
+    pve.make_guest = lambda vm: WindowsGuest(vm, pve)
+    site.clock.sleep(60)
+    again = reinstall(site)
+    assert again.outcome is Outcome.SETTLED, told(again)
 
 
 def refusal(call):

@@ -29,8 +29,10 @@ WALLS = {
     "disc": ("plan", "spec", "answer", "cli", "build", "report"),
     "report": ("cli", "spec", "answer"),
     "drivers": ("plan", "answer", "cli", "build", "disc", "report"),
+    "domain": ("cli", "build", "disc", "report"),
     "values": ("spec", "plan", "media", "answer", "cli", "releases", "tables"),
     "errors": ("spec", "plan", "media", "answer", "cli", "values", "console"),
+    "handoff": ("cli", "spec", "fleet", "proxmox"),
     "files": ("plan", "spec", "media", "answer", "cli", "build"),
 }
 

@@ -24,12 +24,15 @@ from tests.golden.test_golden import keys_in, keys_of
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 STARTER = (ROOT / "answer_templates" / "starter.toml").read_text(encoding="utf-8")
 BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-# What a test cannot run: the network, the system, and the tests themselves.
+# What a test cannot run: the network, a cluster, the system, and the tests themselves.
 NOT_RUN = (
     "git ",
     "pipx ",
     "apt ",
     "winseed fetch",
+    "winseed doctor",
+    "winseed deploy",
+    "winseed reinstall",
     "make test",
     "make lint",
     "make bench",
@@ -109,16 +112,25 @@ def test_every_verb_stands_in_the_readme():
 
 def test_verbs_that_documents_name_exist():
     for name, text in documents().items():
-        for verb in re.findall(r"(?:`|\$ )winseed ([a-z]+)\b", text):
+        for verb in re.findall(r"(?:`|\$ )winseed ([a-z][a-z-]*)", text):
             assert verb in VERBS, f"{name}: winseed {verb}"
+
+
+def every_command(context):
+    """Every verb, and below a group of verbs each of its kinds."""
+    for verb in VERBS:
+        command = winseed.get_command(context, verb)
+        yield verb, command
+        if isinstance(command, click.Group):
+            for kind in command.list_commands(context):
+                yield f"{verb} {kind}", command.get_command(context, kind)
 
 
 def flags_page() -> str:
     """docs/flags.md: every verb with all it takes, as the program itself describes it."""
     page = "# Verbs and flags\n\nMade by `pytest tests/unit/test_docs.py --regenerate`.\n"
     context = click.Context(winseed)
-    for verb in VERBS:
-        command = winseed.get_command(context, verb)
+    for verb, command in every_command(context):
         about = " ".join((command.help or "").split())
         arguments = "".join(
             f" {option.metavar or (option.name or '').upper()}"
@@ -149,8 +161,8 @@ def test_every_flag_is_explained(request):
 def test_flags_that_documents_name_exist():
     context = click.Context(winseed)
     known = {"--help", "--version", "--debug"}
-    for verb in VERBS:
-        for option in winseed.get_command(context, verb).params:
+    for _, command in every_command(context):
+        for option in command.params:
             known |= {name for name in option.opts if name.startswith("--")}
     for name, text in documents().items():
         for line in commands(text):
@@ -276,6 +288,10 @@ def test_defaults_of_the_starter_are_those_of_the_program():
         *("driver_delivery", "dns_suffixes", "first_boot", "ui_language", "system_locale"),
         *("user_locale", "input", "server", "status_server", "target_group", "packages"),
         *("openssh_package", "memory_mib"),
+        *("domain", "netbios", "site", "ifm_path", "replication_source", "partner"),
+        *("forest_level", "domain_level", "delegated_admin", "credential_user"),
+        *("credential_password_file", "credential_password_env", "dsrm_password_file"),
+        *("dsrm_password_env", "host_time_zone"),
     }
     for line, key, head in commented():
         if head is None and key not in examples:

@@ -5,9 +5,9 @@ import json
 
 import pytest
 
-from builder.build import Shelf, plan_host
 from builder.drivers import load_layout
 from builder.errors import ExitCode, WinseedError
+from builder.media.shelf import Shelf
 from builder.media.windows import inspect_windows
 from builder.plan.beliefs import beliefs
 from builder.plan.disk import make_disk
@@ -23,6 +23,7 @@ from builder.plan.model import (
     plan_document,
 )
 from builder.plan.updates import make_updates
+from builder.planning import plan_host
 from builder.releases import load_release, release_ids, release_of_build
 from builder.spec.load import load_site
 from builder.values import Channel, Delivery, Edition, Secret, Sku

@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from builder.answer.render import render_scripts
-from builder.build import Shelf, plan_host
+from builder.media.shelf import Shelf
 from builder.plan.make import Secrets
 from builder.plan.packages import DriverSource
+from builder.planning import plan_host
 from builder.spec.load import load_site
 from builder.values import Secret
 from tests.windows_cmd import Cmd, PoweredOffError

@@ -11,6 +11,7 @@ from builder.domain.change.journal import (
 )
 from builder.domain.machine import Finish, Policy, next_step
 from builder.domain.plan import DcPlan, Mode
+from builder.domain.steps import Step
 from builder.errors import ExitCode, Problem, WinseedError
 from builder.install.opening import Entropy
 
@@ -36,25 +37,40 @@ def refuse_other_mode(plan: DcPlan, verb: str) -> None:
 
 
 def begin_change(folder: Path, plan: DcPlan, verb: str, entropy: Entropy) -> DcJournal:
-    """A new journal. Raises WinseedError (UNSAFE) while another change is under way."""
+    """A new journal. Raises WinseedError (UNSAFE) while another change is under way.
+
+    One that failed to demote may be given up: the DC is one still, and is looked at anew.
+    """
     old = load_dc_journal(folder)
-    if old is not None and old.state.changed and not is_finished(old, entropy):
+    under_way = old is not None and old.state.changed and not is_finished(old, entropy)
+    given_up = old is not None and may_be_given_up(old)
+    if old is not None and under_way and not given_up:
         raise WinseedError(
             f"{old.record.plan.fqdn} is in the middle of `winseed dc {old.record.verb}`",
             code=ExitCode.UNSAFE,
             hint="go on with --resume; --undo while nothing but its being off has changed",
         )
-    return begin_dc_journal(folder, DcRecord(run=entropy.token(4), verb=verb, plan=plan))
+    spoiled = old is not None and under_way and (old.record.spoiled or old.state.outside)
+    kept = DcRecord(run=entropy.token(4), verb=verb, plan=plan, spoiled=spoiled)
+    return begin_dc_journal(folder, kept)
 
 
-def take_up_change(folder: Path, plan: DcPlan, verb: str, entropy: Entropy) -> DcJournal:
-    """The journal of a change that was begun. Raises WinseedError (SPEC) when there is none, or
-    when what must not change any more has changed."""
+def may_be_given_up(journal: DcJournal) -> bool:
+    """Whether the old DC is still in its place, and what failed was to demote it."""
+    failure = journal.state.failure
+    leaving = {Step.MOVE_ROLES, Step.DEMOTE}
+    return failure is not None and failure.step in leaving and not journal.state.arrived
+
+
+def take_up_change(folder: Path, plan: DcPlan, verb: str, _entropy: Entropy) -> DcJournal:
+    """The journal of a change that was begun; one that is finished is only told once more.
+
+    Raises WinseedError (SPEC) when there is none, or when what must not change any more has.
+    """
     journal = load_dc_journal(folder)
-    if journal is None or is_finished(journal, entropy):
-        state = "no change" if journal is None else "a change that is finished"
+    if journal is None:
         raise WinseedError(
-            f"{plan.host} has {state} in {folder}: there is nothing to go on with",
+            f"{plan.host} has no change in {folder}: there is nothing to go on with",
             code=ExitCode.SPEC,
             hint="-o names the folder of the hosts' folders",
         )

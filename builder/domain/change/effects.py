@@ -8,8 +8,8 @@ from builder.domain.change import arriving, leaving
 from builder.domain.change.ended import Ended, failed, told_in_full
 from builder.domain.change.install import open_install
 from builder.domain.change.power import restart
-from builder.domain.change.run import DcRun, may_have_happened
-from builder.domain.facts import Roles, SecretFacts, short_name
+from builder.domain.change.run import DcRun, ask_partner, may_have_happened
+from builder.domain.facts import Roles, SecretFacts, load_partner, short_name
 from builder.domain.preflight import Held, Preflight, judge_preflight
 from builder.domain.state import Entry, Standing
 from builder.domain.steps import Step
@@ -77,7 +77,7 @@ def end_step(run: DcRun, step: Step, act: Callable[[DcRun], Ended]) -> None:
 def preflight(run: DcRun) -> None:
     """Look at everything, and at what the installation itself asks of the cluster.
 
-    Raises PveError when Proxmox VE cannot be asked.
+    Raises PveError when Proxmox VE cannot be asked, AwaitedError when a person has to.
     """
     plan, state = run.plan, run.state
     survey = inspect_dc(
@@ -90,13 +90,17 @@ def preflight(run: DcRun) -> None:
         ),
         node_zone=run.case.host.dc.host_time_zone,
     )
+    facts = survey.facts
+    if plan.partner is not None and not plan.partner.inside:
+        told = ask_partner(run, "preflight-partner", Step.PREFLIGHT)
+        facts = dataclasses.replace(facts, partner=load_partner(told))
     for note in survey.notes:
         run.note(note)
-    judged = judge_preflight(plan, survey.facts, run.accepted, again=bool(state.rounds))
+    judged = judge_preflight(plan, facts, run.accepted, again=bool(state.rounds))
     run.show(judged)
     reason = "; ".join(finding.what for finding in judged.blocking) or _refusal(run, judged)
     held = judged.held is Held.YES and not reason
-    partner = survey.facts.partner
+    partner = facts.partner
     if held and partner is not None and not state.changed:
         roles = held_roles(partner.roles, plan.host)
         run.journal.keep(dataclasses.replace(run.journal.record, roles=roles))

@@ -47,5 +47,6 @@ def numbered(told: ResultFacts) -> Ended:
 
 
 def told_in_full(error: WinseedError) -> str:
-    """An error in one line, every problem with it."""
-    return "; ".join([error.what, *(str(problem) for problem in error.problems)])
+    """An error in one line, every problem with it, and its way out."""
+    told = "; ".join([error.what, *(str(problem) for problem in error.problems)])
+    return f"{told} ({error.hint})" if error.hint else told

@@ -100,7 +100,10 @@ def _existing(run: DcRun) -> Existing | None:
 
     Raises WinseedError (UNSAFE) for a VM with disks where no DC is to be replaced.
     """
-    ours = bool(run.journal.record.installs)
+    ours = run.engine() is not None or any(
+        (run.case.folder / f"journal-{install}.json").exists()
+        for install in run.journal.record.installs
+    )
     guest = target_vm(run)
     if guest is None:
         return None

@@ -39,6 +39,7 @@ class DcRecord:
     `run`: hex digits of this change, the beginning of every id in a guest. `verb` as `reinstall`.
     `installs`: the runs of the engine that this change began, the last one counts. `roles`: what
     the old DC held, in the words of the cmdlets. `onboot`: how the old VM started with its node.
+    `spoiled`: a change before this one may have changed the domain, and was given up.
     """
 
     run: str
@@ -47,6 +48,7 @@ class DcRecord:
     installs: tuple[str, ...] = ()
     roles: tuple[str, ...] = ()
     onboot: bool | None = None
+    spoiled: bool = False
 
 
 @record
@@ -106,9 +108,14 @@ class DcJournal:
         if kept != self._record:
             self._write(kept, self._entries)
 
-    def attempts(self, step: Step) -> int:
-        """How often a step has failed: each try has an id of its own in the guest."""
-        return sum(_failed(entry, step) for entry in self._entries)
+    def attempt(self, step: Step, *, answers: bool = False) -> str:
+        """The round and the try of a step: each has an id of its own in the guest.
+
+        `answers`: a try that went well counts as well.
+        """
+        missed = {Standing.FAILED, Standing.UNDONE} | ({Standing.DONE} if answers else set())
+        tries = sum(_ended(entry, step, missed) for entry in self._entries)
+        return f"{self.state.rounds}.{tries}"
 
     def _write(self, kept: DcRecord, entries: tuple[JournalEntry, ...]) -> None:
         rows = tuple(_row(entry) for entry in entries)
@@ -152,8 +159,8 @@ def load_dc_journal(folder: Path) -> DcJournal | None:
     return DcJournal(path, written.record, tuple(_entry(row) for row in written.entries))
 
 
-def _failed(entry: JournalEntry, step: Step) -> bool:
-    return isinstance(entry, Entry) and entry.step is step and entry.standing is Standing.FAILED
+def _ended(entry: JournalEntry, step: Step, how: set[Standing]) -> bool:
+    return isinstance(entry, Entry) and entry.step is step and entry.standing in how
 
 
 def _row(entry: JournalEntry) -> _Row:

@@ -14,6 +14,8 @@ from builder.files import create_private_file
 from builder.media.attachment import load_secret_text
 from builder.values import Secret
 
+PORTS = (389, 445, 88)
+
 
 def move_roles(run: DcRun) -> Ended:
     """Whatever the old DC holds, to the partner; both live."""
@@ -39,9 +41,14 @@ def power_off(run: DcRun) -> Ended:
 
 
 def prove_off(run: DcRun) -> Ended:
-    """Nothing answers in its place, as seen from the partner."""
-    told = ask_partner(run, "prove-off", Step.PROVE_OFF)
-    return judged(run, judge_off(run.plan, load_off(told)))
+    """Nothing answers in its place, as seen from the partner; of one outside, from here as well."""
+    plan = run.plan
+    facts = load_off(ask_partner(run, "prove-off", Step.PROVE_OFF))
+    if plan.partner is not None and not plan.partner.inside:
+        places = [(place, port) for place in (plan.fqdn, *plan.addresses) for port in PORTS]
+        seen = tuple(f"{place}:{port}" for place, port in places if run.probe(place, port))
+        facts = dataclasses.replace(facts, answers=(*facts.answers, *seen))
+    return judged(run, judge_off(plan, facts))
 
 
 def seize_roles(run: DcRun) -> Ended:

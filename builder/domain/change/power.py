@@ -13,7 +13,6 @@ from builder.proxmox.vm import set_config, shutdown_vm, start_vm, stop_vm
 SHUTDOWN_TIME = 1800  # seconds: updates may be installed on the way
 LAST_SHUTDOWN = 600  # of a DC that goes: then its plug is pulled
 STOP_TIME, START_TIME = 120.0, 300.0
-BACK_TIME = 3600.0  # seconds until the agent is back: a first start as a DC takes its time
 
 
 def switch_off(run: DcRun) -> None:
@@ -65,16 +64,26 @@ def restart(run: DcRun) -> None:
 
 
 def wait_for_agent(run: DcRun) -> GuestAgent:
-    """The agent of the VM, once it answers. Raises WinseedError (UNSETTLED) when it does not."""
+    """The agent of the VM, once it answers: a first start as a DC takes its time.
+
+    Raises WinseedError (UNSETTLED) when it does not within the run's patience.
+    """
     clock = run.api.clock
-    deadline = clock.now() + BACK_TIME
+    deadline = clock.now() + run.patience
     while True:
         agent = target_agent(run)
+        status = inspect_status(run.api, agent.node, agent.vmid)
+        if not status.running:
+            raise WinseedError(
+                f"VM {agent.vmid} was switched off",
+                code=ExitCode.UNSETTLED,
+                hint="somebody did that, or Windows: start it, then go on",
+            )
         if ping_agent(run.api, agent.node, agent.vmid):
             return agent
         if clock.now() >= deadline:
             raise WinseedError(
-                f"the agent of VM {agent.vmid} is not back {BACK_TIME / 60:.0f} min later",
+                f"the agent of VM {agent.vmid} does not answer for {run.patience / 60:.0f} min",
                 code=ExitCode.UNSETTLED,
                 hint="look at its screen; a DC that does not come up: directory services restore "
                 "mode, with the restore mode password",

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 
 from builder.domain.calls import DcSecrets, call_dc, make_payload
+from builder.domain.change.by_hand import AwaitedError, take_answer
 from builder.domain.change.journal import DcJournal
 from builder.domain.facts import MediaFacts
 from builder.domain.machine import Policy
@@ -33,6 +34,7 @@ HIDDEN = "***"
 class DcRun:
     """One call on one host. `show` gets each preflight as it was judged, `note` lines for people.
 
+    `probe`: whether a TCP port answers, as seen from here.
     `retry`: seconds between two looks at what takes its time; `patience`: how long they go on.
     """
 
@@ -47,6 +49,7 @@ class DcRun:
     accepted: frozenset[str]
     show: Callable[[Preflight], None]
     note: Callable[[str], None]
+    probe: Callable[[str, int], bool]
     retry: float = 30.0
     patience: float = 3600.0
 
@@ -105,11 +108,9 @@ def target_vm(run: DcRun) -> Guest | None:
     """
     guests = inspect_guests(run.api)
     engine = run.engine()
-    if engine is not None:
-        made = [guest for guest in guests if guest.vmid == engine.state.vmid]
-        if made:
-            return made[0]
-    found = find_vm(guests, run.plan)
+    vmid = engine.state.vmid if engine is not None else 0
+    made = [guest for guest in guests if vmid and guest.vmid == vmid]
+    found = made[0] if made else find_vm(guests, run.plan)
     if found is not None and found.name.casefold() != run.plan.host.casefold():
         raise WinseedError(
             f"VM {found.vmid} is called {found.name or 'nothing'}, not {run.plan.host}",
@@ -152,14 +153,25 @@ def ask_target(run: DcRun, script: str, step: Step) -> Mapping[str, Json]:
 def ask_partner(
     run: DcRun, script: str, step: Step, *, back: tuple[str, ...] = ()
 ) -> Mapping[str, Json]:
-    """A script on the partner. `back`: the roles that the new DC gets back."""
+    """A script on the partner. `back`: the roles that the new DC gets back.
+
+    Raises AwaitedError where a person has to run it.
+    """
+    if run.plan.partner is not None and not run.plan.partner.inside:
+        question = call_id(run, script, step, answers=True)
+        folder = run.case.folder
+        return take_answer(folder, run.plan, script, question, now=run.entropy.now())
     payload = make_payload(script, run.plan, run.secrets, accepted=run.accepted, back=back)
     return call_dc(partner_agent(run), script, id=call_id(run, script, step), payload=payload)
 
 
-def call_id(run: DcRun, script: str, step: Step) -> str:
-    """The id of a call: one for each try of a step, the same from wherever it is taken up."""
-    return f"{run.journal.record.run}-{step.value}-{script}-{run.journal.attempts(step)}"
+def call_id(run: DcRun, script: str, step: Step, *, answers: bool = False) -> str:
+    """The id of a call: one for each try of a step, the same from wherever it is taken up.
+
+    `answers`: every answer counts as one, for what is asked anew each time.
+    """
+    attempt = run.journal.attempt(step, answers=answers)
+    return f"{run.journal.record.run}-{step.value}-{script}-{attempt}"
 
 
 def forget_results(agent: GuestAgent) -> None:
@@ -175,4 +187,4 @@ def may_have_happened(error: WinseedError) -> bool:
     """Whether a step that ended with `error` has to be looked for before it is tried again."""
     if isinstance(error, GuestError):
         return error.trouble is GuestTrouble.SILENT
-    return isinstance(error, PveError)
+    return isinstance(error, PveError | AwaitedError)

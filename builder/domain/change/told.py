@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from builder.domain.change.by_hand import AwaitedError
 from builder.domain.change.run import DcRun
 from builder.domain.machine import Ask, BootOld, Finish, Halt, OldDisk, Wait, old_disk
 from builder.domain.plan import Mode
@@ -89,7 +90,16 @@ def outcome_of(run: DcRun, ending: Ending) -> Outcome:
 def broken_off(run: DcRun, error: WinseedError | None) -> Outcome:
     """A call that an error or Ctrl-C (None) has cut off: what is known, and what to do."""
     state = run.state
-    begun = [step for step, how in state.standings if how is Standing.INTENDED]
+    if isinstance(error, AwaitedError):
+        return Outcome(
+            ending="waiting",
+            code=error.code,
+            step=_begun(state)[-1],
+            reason=error.what,
+            next=f"{run.call} --resume",
+            lines=(*error.lines, *_disk_lines(state)),
+        )
+    begun = _begun(state)
     where = begun[-1] if begun else None
     lines = [f"{step.value} was begun, its end is not known: it is looked for" for step in begun]
     again = f"{run.call} --resume" if state.changed else f"{run.call}; nothing was changed"
@@ -163,3 +173,8 @@ def outcome_document(run: DcRun, outcome: Outcome, notes: Sequence[str]) -> dict
 def _disk_lines(state: DcState) -> tuple[str, ...]:
     told = OLD_DISKS[old_disk(state)]
     return (told,) if told else ()
+
+
+def _begun(state: DcState) -> list[Step]:
+    begun = {Standing.INTENDED, Standing.ASKED}
+    return [step for step, how in state.standings if how in begun]
