@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from builder.cli.connection import proxmox_options
+from builder.cli.dc_running import inspect_media
 from builder.cli.main import make_console
 from builder.cli.options import Call, disc_options, host_argument, shelf_of_call
 from builder.errors import ExitCode, WinseedError
 
 if TYPE_CHECKING:
-    from builder.domain.facts import MediaFacts, SecretFacts
+    from builder.domain.facts import SecretFacts
     from builder.spec.model import HostSpec
 
 
@@ -52,7 +53,7 @@ def command(
     survey = inspect_dc(
         connect(console),
         plan,
-        media=_media(host, shelf),
+        media=inspect_media(host),
         secrets=_secrets(host),
         node_zone=host.dc.host_time_zone,
     )
@@ -70,24 +71,6 @@ def command(
             code=ExitCode.UNSAFE,
             hint="mend what is named; rows marked `never` are not accepted by any flag",
         )
-
-
-def _media(host: "HostSpec", shelf: Any) -> "MediaFacts":
-    """Whether the Windows to install is an evaluation; None for media that were not read."""
-    from builder import __version__
-    from builder.cli.passwords import placeholder_secrets
-    from builder.domain.facts import MediaFacts
-    from builder.planning import plan_host
-
-    try:
-        plan = plan_host(
-            host, site="", shelf=shelf, secrets=placeholder_secrets(host), version=__version__
-        )
-    except WinseedError as error:
-        if error.code is not ExitCode.UNSAFE:
-            raise
-        return MediaFacts(evaluation=True if host.windows_iso else None)
-    return MediaFacts(evaluation=False if plan.verified else None)
 
 
 def _secrets(host: "HostSpec") -> "SecretFacts":

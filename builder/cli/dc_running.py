@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from builder.values import Secret
 
 PARTNER_CHANGES = "partner-changes"
-PROBE_TIME = 4.0  # seconds
 
 
 def change_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -185,9 +184,11 @@ def _make_run(
     policy: Any, accepted: frozenset[str], resume: bool, as_json: bool,
 ) -> "DcRun":  # fmt: skip
     from builder.domain.change.begin import begin_change, take_up_change
+    from builder.domain.change.outlook import look_out
     from builder.domain.change.run import DcRun
     from builder.domain.plan import Mode
     from builder.domain.preflight import preflight_lines
+    from builder.install.jobs import make_teller
 
     entropy = make_entropy(console)
     taken = resume or policy.undo
@@ -196,6 +197,10 @@ def _make_run(
     journal = begin(case.folder, plan, verb, entropy)
 
     def note(text: str) -> None:
+        notes.append(text)
+        console.line(text)
+
+    def warn(text: str) -> None:
         notes.append(text)
         console.warn(text)
 
@@ -206,25 +211,14 @@ def _make_run(
 
     run = DcRun(
         shop=shop, case=case, plan=plan, journal=journal, entropy=entropy, secrets=secrets,
-        media=inspect_media(case.host), policy=policy, accepted=accepted, show=show, note=note,
-        probe=_answers,
+        media=inspect_media(case.host), policy=policy, accepted=accepted, outlook=look_out(),
+        tell=make_teller(shop, plan.host), show=show, note=note, warn=warn,
     )  # fmt: skip
     if resume:
         from builder.domain.change.carry import resume as take_up
 
         take_up(run)
     return run
-
-
-def _answers(place: str, port: int) -> bool:
-    """Whether a TCP port answers, as seen from here."""
-    import socket
-
-    try:
-        with socket.create_connection((place, port), timeout=PROBE_TIME):
-            return True
-    except OSError:
-        return False
 
 
 def _go(

@@ -124,7 +124,9 @@ class Relay:
     def __call__(self, event: Any) -> None:
         """Hand an event on; before anybody listens nothing happens that is worth telling."""
         if self.sink is not None:
-            self.sink(event)
+            # whoever reads may have gone (`| head`): that ends no installation
+            with contextlib.suppress(OSError):
+                self.sink(event)
 
 
 def make_workshop(api: "Api", relay: Relay) -> "Workshop":
@@ -199,9 +201,7 @@ def tell_document(document: dict[str, Any], console: Console) -> None:
     click.echo(console.masked(json.dumps(document, ensure_ascii=False)))
 
 
-def open_runs(
-    hosts: Sequence["HostSpec"], output: Path, console: Console
-) -> Sequence["HostSpec"]:
+def open_runs(hosts: Sequence["HostSpec"], output: Path, console: Console) -> Sequence["HostSpec"]:
     """Of several hosts those with an open run, which one call goes on with; or the one host.
 
     Raises WinseedError (SPEC) when none of them has one.

@@ -61,13 +61,13 @@ def command(out: Path, listen: str, expose_secrets: bool) -> None:
     with server, contextlib.suppress(KeyboardInterrupt):
         host, port = server.server_address[:2]
         shown = f"[{host!s}]" if ":" in str(host) else str(host)
-        click.echo(f"http://{shown}:{port}/boot.ipxe")
         if expose_secrets:
             console.warn(
                 f"passwords and answer files are served to everybody who reaches {shown}:{port}"
             )
         if not ipaddress.ip_address(address[0]).is_loopback:
             console.warn("this server is for a lab: no encryption, no accounts")
+        click.echo(f"http://{shown}:{port}/boot.ipxe")
         server.serve_forever(poll_interval=0.2)
 
 

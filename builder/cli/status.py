@@ -29,15 +29,21 @@ def command(call: Call, connect: Callable[..., Any], output: Path, as_json: bool
     With Proxmox VE at hand it shows the state of each VM, too, and finds stale answer ISOs and
     disks of ours that no drive uses. Changes nothing. No spec is needed: the journals tell.
     """
+    from builder.domain.change.standing import change_lines, change_row, find_changes
     from builder.install.status_report import status_document, status_lines
     from builder.report import render_json
 
     console = make_console()
     status = inspect_status_of(connect, output, console, node=call.site.proxmox.node or "")
+    changes, broken = find_changes(output)
+    for text in broken:
+        console.warn(text)
     if as_json:
-        click.echo(render_json(status_document(status)), nl=False)
+        rows = [change_row(change) for change in changes]
+        document = {**status_document(status), "domain_changes": rows}
+        click.echo(render_json(document), nl=False)
         return
-    for line in status_lines(status):
+    for line in [*status_lines(status), *(one for each in changes for one in change_lines(each))]:
         click.echo(console.masked(line))
 
 

@@ -83,7 +83,7 @@ def _write_media(tree: Tree, hosts: Sequence[HostFiles], kit: NetworkKit) -> Non
         case SetupShare():
             for file in disc.image.files.values():
                 place = f"{SHARE}/media/{carrier.media}/{file.path}"
-                tree.add(place, disc_source(disc.image, file))
+                tree.add_foreign(place, disc_source(disc.image, file))
         case AppliedImage():
             install = disc.image.find(disc.windows.install_path)
             if install is None:

@@ -47,8 +47,15 @@ class Tree:
         self.root = root
         self.epoch = epoch
         self.placed: dict[str, Placed] = {}
+        self.foreign: set[str] = set()
+        self._folders: set[Path] = set()
         self._first: dict[tuple[str, bool], str] = {}
         self._sources: dict[tuple[Path, tuple[object, ...], bool], str] = {}
+
+    def add_foreign(self, path: str, content: Content) -> Placed:
+        """Put a file of a Windows disc at `path`: Windows can read its name, whatever our rules."""
+        self.foreign.add(path)
+        return self.add(path, content)
 
     def add(self, path: str, content: Content, *, private: bool = False) -> Placed:
         """Put `content` at `path`. MEDIA when a source is not what its hash says."""
@@ -123,7 +130,9 @@ class Tree:
 
     def _open_place(self, path: str) -> Path:
         target = self.root / path
-        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.parent not in self._folders:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            self._folders.add(target.parent)
         return target
 
 
@@ -189,7 +198,7 @@ def refuse_foreign_folder(target: Path) -> None:
 
 def _close(tree: Tree) -> None:
     """Checksums of everything that is no secret, in the form of sha256sum(1); then times."""
-    faults = check_names(tree.placed)
+    faults = check_names(path for path in tree.placed if path not in tree.foreign)
     if faults:
         raise WinseedError(
             "the tree holds names that Windows cannot read", code=ExitCode.SPEC, problems=faults

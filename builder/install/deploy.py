@@ -122,7 +122,7 @@ def verb_of(state: RunState) -> str:
 
 
 def may_go_on(error: WinseedError) -> bool:
-    """Whether nothing has failed for good: Windows, its agent or Proxmox VE was only not waited for.
+    """Whether nothing failed for good: Windows, agent or Proxmox VE was only not waited for.
 
     What Setup's error handler or the disk guard says is for good.
     """

@@ -212,14 +212,14 @@ def read_journal(path: Path) -> Journal | None:
         raise WinseedError(what, code=ExitCode.SPEC) from None
     try:
         written = _ADAPTER.validate_json(data)
-        if written.version != VERSION:
-            raise ValueError(written.version)
     except ValueError:  # ValidationError is one
+        written = None
+    if written is None or written.version != VERSION:
         raise WinseedError(
             f"{printable(path)} is no journal of this winseed",
             code=ExitCode.SPEC,
             hint="use the version that wrote it, or look at the VM and move the file away",
-        ) from None
+        )
     return Journal(path, written.state, written.steps)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from builder.build import write_host
 from builder.disc import InlineFile, write_disc
 from builder.errors import ExitCode, WinseedError
+from builder.files import target_errors
 from builder.install.engine import Step
 from builder.install.hardware import (
     NO_MEDIUM,
@@ -260,4 +261,5 @@ def _overwrite(run: Trail, answer: Answer) -> None:
 
 def remove_local(run: Trail) -> None:
     """Delete the answer ISO in the host's folder."""
-    (run.folder / ISO).unlink(missing_ok=True)
+    with target_errors(run.folder / ISO):
+        (run.folder / ISO).unlink(missing_ok=True)

@@ -70,7 +70,8 @@ def _rolled_back(state: RunState, error: WinseedError) -> WinseedError:
         error.what,
         code=error.code,
         problems=error.problems,
-        hint=f"the old Windows runs again, the new disk is kept; mend the cause, then: {state.call}",
+        hint="the old disk is back in its place, the new one is kept; mend the cause, then: "
+        f"{state.call}",
     )
 
 

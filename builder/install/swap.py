@@ -152,8 +152,9 @@ def _strange_disks(trail: Trail, config: VmConfig) -> frozenset[str]:
 
 def _refuse_in_the_way(trail: Trail, slots: frozenset[str]) -> None:
     if slots:
+        told = ", ".join(sorted(slots))
         raise WinseedError(
-            f"VM {trail.state.vmid} has got a disk where an old one was: {', '.join(sorted(slots))}",
+            f"VM {trail.state.vmid} has got a disk where an old one was: {told}",
             code=ExitCode.UNSAFE,
             hint="somebody has put it there: move it to another slot, then --undo",
         )

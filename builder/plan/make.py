@@ -38,6 +38,7 @@ from builder.plan.model import (
     Workgroup,
 )
 from builder.plan.network import make_nics
+from builder.plan.packages import DriverPlan
 from builder.plan.updates import make_updates
 from builder.record import record
 from builder.releases import Release, load_release
@@ -89,7 +90,6 @@ def make_plan(
     image = choose_image(host, release, windows)
     channel, assumption = choose_channel(host, release, windows)
     driver_plan, driver_risks = make_drivers(host, release, drivers)
-    disk = make_disk(host)
     plan = Plan(
         host=host.name,
         release=release.id,
@@ -104,7 +104,7 @@ def make_plan(
         owner=host.owner,
         organization=host.organization,
         membership=_membership(host, secrets),
-        disk=disk,
+        disk=make_disk(host),
         drivers=driver_plan,
         nics=make_nics(host, site),
         dns_suffixes=host.dns_suffixes,
@@ -123,16 +123,26 @@ def make_plan(
         accepted=_accepted(host),
         nonce=secrets.nonce,
         version=version,
-        carrier=settle_carrier(
-            carrier,
-            host.name,
-            windows=windows,
-            disk=disk,
-            drivers=driver_plan,
-            wds_boot=release.wds_boot,
-        ),
+        carrier=_carrier(carrier, host, release, windows, driver_plan),
     )
     return with_beliefs(plan, release, assumption=assumption)
+
+
+def _carrier(
+    carrier: Carrier,
+    host: HostSpec,
+    release: Release,
+    windows: WindowsMedia | None,
+    drivers: DriverPlan,
+) -> Carrier:
+    return settle_carrier(
+        carrier,
+        host.name,
+        windows=windows,
+        disk=make_disk(host),
+        drivers=drivers,
+        wds_boot=release.wds_boot,
+    )
 
 
 def _key(key: KeyChoice, secrets: Secrets) -> KeyChoice:

@@ -26,8 +26,8 @@ def rehearse_plan(
 
     `windows` are the facts of the Windows disc (`discs.windows_facts`), when it was read.
     `machine` is the VM as it will be, with its CD drives empty, where that is known better than
-    the plan knows it. Signatures were judged by the plan, and are taken from there. Raises WinseedError (MEDIA) when
-    the ISO cannot be read.
+    the plan knows it. Signatures were judged by the plan, and are taken from there. Raises
+    WinseedError (MEDIA) when the ISO cannot be read.
     """
     signers = {
         package.driver: Signer(package.signer)

@@ -10,6 +10,7 @@ from pathlib import Path
 from builder.domain.calls import DcSecrets, kind_of, make_payload
 from builder.domain.change.begin import begin_change, take_up_change
 from builder.domain.change.carry import carry_on, confirm, resume
+from builder.domain.change.outlook import Outlook
 from builder.domain.change.run import DcRun
 from builder.domain.change.told import broken_off, outcome_of
 from builder.domain.facts import MediaFacts
@@ -18,7 +19,7 @@ from builder.domain.plan import make_dc_plan
 from builder.domain.scripts import dc_scripts, load_dc_script
 from builder.errors import WinseedError
 from builder.install.fleet import Interrupted
-from builder.install.jobs import Workshop
+from builder.install.jobs import Workshop, make_teller
 from builder.install.opening import Case, Entropy
 from builder.install.poll import AgentSlots, StatePoll
 from builder.install.run import Limits
@@ -191,7 +192,8 @@ class Stage:
         self.chance, self.numbers = random.Random(3), itertools.count(1)
         self.clock, self.shelf = pve.clock, Shelf()
         self.accepted = FOREIGN_ROWS
-        self.interrupts = 0
+        self.interrupts, self.fallen = 0, False
+        self.locators = self.root = None  # what can be seen from here; nothing, by default
         self.strike = None  # called before each entry of the journal is written
         for name in dc_scripts():
             self._learn(name)
@@ -317,11 +319,12 @@ class Stage:
         if not self.pve.vms[102].running:
             self.api().change("POST", ("nodes", "pve1", "qemu", 102, "status", "start"), {}, str)
         vm, machines = self.vm(), self.machines
-        if vm is not None and not vm.running and "scsi0" in vm.config:
+        if self.fallen and vm is not None and not vm.running and "scsi0" in vm.config:
             volume = self.pve.volume(vm.config["scsi0"].partition(",")[0])
             if machines.get(id(volume.windows)) is self.world.vm is not self.original:
                 call = ("nodes", "pve1", "qemu", vm.vmid, "status", "start")
                 self.api().change("POST", call, {}, str)
+        self.fallen = False
         self.clock.sleep(60)
         self.pve.advance_tasks()
 
@@ -344,6 +347,7 @@ class Stage:
                 guest.power_on(self.clock())
             case "new one off" if vm and vm.running and self.world.installs:
                 self.pve.stop_from_inside(vm)
+                self.fallen = True  # and not because winseed wants it off
             case "answers lost":
                 self.pve.faults.fail("POST */agent/exec", moment="after", answer=596, times=2)
             case "calls lost":
@@ -397,8 +401,9 @@ class Stage:
         journal = begin(self.home, plan, verb, entropy)
         if self.strike is not None:
             journal.add = self._striking(journal.add)
+        shop = self.shop()
         run = DcRun(
-            shop=self.shop(),
+            shop=shop,
             case=case,
             plan=plan,
             journal=journal,
@@ -409,7 +414,13 @@ class Stage:
             accepted=self.accepted,
             show=self.shown.append,
             note=self.notes.append,
-            probe=lambda place, port: self.old_answers(),
+            warn=self.notes.append,
+            tell=make_teller(shop, "dc1"),
+            outlook=Outlook(
+                answers=lambda place, port: self.old_answers(),
+                locators=lambda server, domain: self.locators,
+                root=lambda place: self.root,
+            ),
             patience=300.0,
         )
         if again:

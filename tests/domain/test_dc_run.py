@@ -8,12 +8,18 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from builder.domain.cases import Case
+from builder.domain.change import arriving
+from builder.domain.change.install import is_rotated
 from builder.domain.change.journal import load_dc_journal
+from builder.domain.state import Standing
 from builder.domain.steps import Step
 from builder.errors import ExitCode, WinseedError
+from builder.install import journal as install_journal
 from builder.install.jobs import undo_host
 from builder.install.journal import load_journal
+from tests.command import winseed
 from tests.domain.stage import OLD, OLD_DISKS, OUTSIDE, CrashError, Stage
+from tests.domain.world import DSRM, SECRET
 from tests.pve.clock import Clock
 from tests.pve.cluster import FakeCluster
 
@@ -246,6 +252,29 @@ def test_an_answer_of_before_proves_nothing(make):
     stage.check()
 
 
+def walk(stage, calls=20):
+    """A person does what is asked, until something else is said."""
+    outcome = stage.call()
+    for _ in range(calls):
+        if outcome.ending != "waiting":
+            return outcome
+        stage.person()
+        outcome = stage.call(again=True)
+    return outcome
+
+
+def test_what_dns_and_ldap_show_from_here_counts_as_well(make):
+    stage = make(old="dead", partner=OUTSIDE)
+    stage.root = {"dnsHostName": "dc2.ad.example.com", "defaultNamingContext": "dc=ad,dc=example"}
+    stage.locators = frozenset({"dc1.ad.example.com", "dc2.ad.example.com"})
+    outcome = walk(stage)
+    assert (outcome.ending, outcome.step) == ("stopped", Step.VERIFY_CLEAN)
+    assert "still tells dc1.ad.example.com" in outcome.reason
+    assert "is a DC of dc=ad,dc=example, not of ad.example.com" in outcome.reason
+    assert stage.world.installs == 0
+    stage.check()
+
+
 def test_going_back_while_nothing_but_its_being_off_has_changed(make):
     stage = make(old="cut off")
     stage.pve.faults.fail("*/qemu/102/agent/exec", skip=1, times=50)
@@ -305,8 +334,8 @@ class Crashes:
             raise CrashError
 
 
-@pytest.mark.parametrize("moment", ["before", "after"])
-@pytest.mark.parametrize("old", ["dc", "dead"])
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(("old", "moment"), [("dc", "before"), ("dead", "after")])
 def test_power_loss_at_every_line_of_the_journal(make, old, moment):
     stage = make(old=old, keys='fsmo = "transfer"\n' if old == "dc" else "")
     stage.strike = Crashes(moment)
@@ -334,7 +363,14 @@ class Misfortune:
             self.stage.befall(accident)
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck), phases=PHASES)
+@pytest.mark.timeout(900)
+@settings(
+    max_examples=6,
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    phases=PHASES,
+)
 @given(
     old=st.sampled_from(["dc", "dead", "cut off", "none"]),
     accidents=st.lists(
@@ -470,3 +506,54 @@ def test_the_plain_verbs_leave_the_old_disk_alone_too(make):
     assert result.code is ExitCode.UNSAFE
     assert "winseed dc reinstall dc1 --resume" in result.error.hint
     stage.check()
+
+
+def test_status_tells_how_a_change_stands(make, capsys):
+    stage = make(old="dead")
+    stage.call(allow=False)
+    done = winseed(capsys, "status", "-o", stage.home.parent)
+    assert "dc1.ad.example.com: dc reinstall, at cleanup-metadata" in done.out
+    assert "the old disk may never be booted again" in done.out
+    assert "next: winseed dc reinstall dc1 --resume" in done.out
+    stage.call(again=True)
+    done = winseed(capsys, "status", "-o", stage.home.parent)
+    assert "dc1.ad.example.com: dc reinstall, finished" in done.out
+
+
+def test_to_add_is_not_to_replace(make):
+    stage = make(mode="rodc", keys='site = "HQ"\n')
+    before = dict(stage.pve.vms[101].config)
+    outcome = stage.call("add")
+    assert outcome.code is ExitCode.UNSAFE
+    assert "`winseed dc reinstall` replaces it" in outcome.reason
+    untouched(stage, before)
+
+
+def test_a_vm_that_is_called_otherwise_is_somebody_elses(make):
+    stage = make(old="dead")
+    stage.pve.vms[101].config["name"] = "files"
+    before = dict(stage.pve.vms[101].config)
+    outcome = stage.call()
+    assert outcome.code is ExitCode.UNSAFE
+    assert "is called files, not dc1" in outcome.reason
+    untouched(stage, before)
+
+
+def test_no_reason_holds_a_secret(make):
+    stage = make()
+    run = stage.run()
+    reason = f"Windows said: {SECRET}, and {DSRM}"
+    run.write(Step.TEST, Standing.FAILED, result=77, reason=reason)
+    assert run.state.failure.reason == "Windows said: ***, and ***"
+    stage.check()
+
+
+def test_a_password_that_was_not_changed_promotes_nothing(make):
+    stage = make(old="none", mode="additional")
+    stage.plans.errors["scrub"] = ["not now"]
+    assert stage.call("add").step is Step.INSTALL
+    journal = load_journal(stage.home)
+    journal.mark("rotate", install_journal.Standing.UNDONE)
+    run = stage.run("add", again=True)
+    assert not is_rotated(run)
+    assert arriving.rotate(run).standing is Standing.FAILED

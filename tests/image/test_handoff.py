@@ -149,8 +149,14 @@ def test_what_the_script_fetches_is_there_with_its_size(way, capsys, discs, tmp_
 
 
 def test_boot_files_are_those_of_the_disc(capsys, discs, tmp_path):
-    out, _ = make("share", capsys, discs, tmp_path)
-    image = inspect_image(discs["windows-2022-volume"])
+    """With a name as long as those in sources/sxs of a real one."""
+    cabinet = "sources/sxs/microsoft-windows-netfx3-ondemand-package~31bf3856ad364e35~amd64~~.cab"
+    disc = media.make_windows_iso(
+        tmp_path / "windows.iso", evaluation=False, channel="Volume", extra={cabinet: b"MSCF"}
+    )
+    out, _ = make("share", capsys, discs, tmp_path, windows=disc)
+    image = inspect_image(disc)
+    assert image.find(cabinet) is not None
     (folder,) = (out / "http/media").iterdir()
     places = {"boot.wim": "sources/boot.wim", "BCD": "boot/bcd", "boot.sdi": "boot/boot.sdi"}
     for name, path in places.items():
@@ -322,6 +328,19 @@ def test_hyperv_iso_has_no_virtio(capsys, discs, tmp_path):
     steps = [step["name"] for step in manifest["plan"]["steps"]]
     assert "agent" not in steps
     assert "balloon" not in steps
+
+
+def test_each_kind_has_its_passes(capsys, discs, tmp_path):
+    out, _ = make("wds", capsys, discs, tmp_path)
+    right = {"wds-client": out / "unattend/client", "image": out / "unattend/image"}
+    for kind, folder in right.items():
+        done = winseed(capsys, "lint", "--kind", kind, "--release", "2022", folder)
+        assert done.code == 0, done.out
+        assert "error" not in done.out.replace("0 errors", "")
+    for kind, folder in (("image", right["wds-client"]), ("wds-client", right["image"])):
+        done = winseed(capsys, "lint", "--kind", kind, "--release", "2022", folder)
+        assert done.code == ExitCode.ANSWER
+        assert "WS027" in done.out
 
 
 def test_a_folder_is_replaced_by_its_own_kind_only(capsys, discs, tmp_path):

@@ -4,25 +4,31 @@ Threads share a clock that moves to the next wake-up when all of them wait, so h
 and nothing depends on how fast this machine is. Prints what was counted as one line of JSON.
 """
 
+import contextlib
+import dataclasses
 import functools
+import gc
 import heapq
-import itertools
 import json
+import queue
 import resource
 import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
 
 from builder.cli import deploy, installing
+from builder.cli.main import GC_THRESHOLD
 from builder.console import Console
 from builder.errors import WinseedError
 from builder.install.jobs import Workshop, deploy_host
 from builder.install.journal import Kind
 from builder.install.opening import open_anew
+from builder.install.target import Target
 from builder.media import signer
 from builder.proxmox import endpoints
 from builder.proxmox.checkup import inspect_checkup, refuse_checkup
@@ -48,49 +54,55 @@ class SharedClock:
         self.now = 1000.0
         self._guard = threading.Lock()
         self._sleepers: list[tuple[float, int, threading.Event]] = []
-        self._numbers = itertools.count()
+        self._asleep: set[int] = set()
         threading.Thread(target=self._move, daemon=True).start()
 
     def __call__(self) -> float:
         return self.now
 
     def sleep(self, seconds: float) -> None:
-        if not threading.current_thread().name.startswith("ThreadPool"):
+        if threading.current_thread() is threading.main_thread():
             self.now += seconds  # alone, before the crowd starts
             return
-        woken = threading.Event()
+        woken, number = threading.Event(), threading.get_native_id()
         with self._guard:
-            heapq.heappush(self._sleepers, (self.now + seconds, next(self._numbers), woken))
+            heapq.heappush(self._sleepers, (self.now + seconds, number, woken))
+            self._asleep.add(number)
         woken.wait()
 
     def _move(self) -> None:
-        seen: object = None
+        before = None
         while True:
-            time.sleep(0.0005)
-            stand = _standstill()
-            if stand is None or stand != seen:
-                seen = stand
-                continue
-            seen = None
+            time.sleep(0.001)
             with self._guard:
-                if self._sleepers:
-                    self.now = max(self.now, self._sleepers[0][0]) + STRIDE
+                awake = [one for one in _workers() if one not in self._asleep]
+                stand = [_standing(number) for number in awake]
+                still = self._sleepers and stand == before and not any("R" in one for one in stand)
+                before = stand
+                if not still:
+                    continue
+                self.now = max(self.now, self._sleepers[0][0]) + STRIDE
                 while self._sleepers and self._sleepers[0][0] <= self.now:
-                    heapq.heappop(self._sleepers)[2].set()
+                    _, number, woken = heapq.heappop(self._sleepers)
+                    self._asleep.discard(number)
+                    woken.set()
+                before = None
 
 
-def _standstill() -> tuple[tuple[int, int, int], ...] | None:
-    """Where every worker waits; None while one of them works."""
-    frames = sys._current_frames()  # noqa: SLF001 - there is no other way to see it
-    places = []
-    for thread in threading.enumerate():
-        if not thread.name.startswith("ThreadPool") or thread.ident not in frames:
-            continue
-        frame = frames[thread.ident]
-        if not frame.f_code.co_filename.endswith(("threading.py", "futures/thread.py")):
-            return None
-        places.append((thread.ident, id(frame), frame.f_lasti))
-    return tuple(places) or None
+def _workers() -> list[int]:
+    named = [one for one in threading.enumerate() if one.name.startswith("ThreadPool")]
+    return [one.native_id for one in named if one.native_id]
+
+
+def _standing(number: int) -> str:
+    """State of a thread and how often it was scheduled, by the kernel's books."""
+    try:
+        lines = Path(f"/proc/self/task/{number}/status").read_text().splitlines()
+    except OSError:
+        return ""
+    return " ".join(
+        line.split()[1] for line in lines if line.startswith(("State", "volun", "nonv"))
+    )
 
 
 class CountingCluster(QuietCluster):
@@ -134,8 +146,9 @@ def make_spec(hosts: int) -> str:
 
 
 def main(windows: str, virtio: str, anchor: str, folder: str, hosts: int, workers: int) -> None:
+    gc.set_threshold(GC_THRESHOLD, 20, 20)  # as `main` does
     known = signer.known_anchors()
-    anchors = known.__class__(**{**vars(known), "microsoft": known.microsoft | {anchor}})
+    anchors = dataclasses.replace(known, microsoft=known.microsoft | {anchor})
     signer.known_anchors = lambda: anchors
     clock = SharedClock()
     pve = CountingCluster(release="9.2", nodes=NODES, clock=clock)
@@ -176,8 +189,7 @@ def main(windows: str, virtio: str, anchor: str, folder: str, hosts: int, worker
         "early": pve.early,
         "agent": {node: pve.peak.get(("agent", node), 0) for node in NODES},
         "upload": {node: pve.tasks.peak.get(("imgcopy", node), 0) for node in NODES},
-        "create": max(n for (kind, _), n in pve.tasks.peak.items() if kind == "qmcreate"),
-        "creates": pve.tasks.peak.get(("qmcreate", "all"), 0),
+        "create": pve.tasks.peak.get(("qmcreate", "local-lvm"), 0),
         "running": Counter(vm.node for vm in pve.vms.values()),
         "isos": [
             volid
@@ -195,8 +207,22 @@ def _shop(site: DirectSite, relay: installing.Relay) -> Workshop:
     return Workshop(
         api=shop.api,
         limits=shop.limits,
-        witness=shop.witness.__class__(**{**vars(shop.witness), "emit": relay}),
+        witness=dataclasses.replace(
+            shop.witness, emit=relay, serial=functools.partial(_hear, site.pve)
+        ),
     )
+
+
+@contextlib.contextmanager
+def _hear(pve: QuietCluster, target: Target) -> Iterator[Callable[[], tuple[str, ...]]]:
+    """COM1 of a VM, as its guest speaks."""
+    heard: queue.Queue[bytes] = queue.Queue()
+    pve.guests[target.vmid].listeners.append(heard)
+
+    def lines() -> tuple[str, ...]:
+        return tuple(heard.get().decode().strip() for _ in range(heard.qsize()))
+
+    yield lines
 
 
 def _jobs(site: DirectSite, shop: Workshop):

@@ -8,6 +8,7 @@ as by SIGKILL, at any moment that is chosen: before or after a change of the clu
 import contextlib
 import http.client
 import io
+from fnmatch import fnmatchcase
 from types import SimpleNamespace
 from urllib.parse import urlsplit
 
@@ -28,19 +29,22 @@ class Killed(BaseException):
 
 
 class Life:
-    """A process that ends at a moment, by `end`; never when `moment` is None.
+    """A process that ends at a moment, by `end`; never when neither `moment` nor `at` is given.
 
     Moments are counted from 0: before and after each write of the journal and each change that is
-    sent. `story` tells at which it died.
+    sent. `at` is a pattern for the words of one, as `after the journal said eject: done`. `died`
+    tells which it was.
     """
 
-    def __init__(self, moment: int | None = None, end: type[BaseException] = Killed):
-        self.moment, self.end = moment, end
+    def __init__(
+        self, moment: int | None = None, end: type[BaseException] = Killed, *, at: str = ""
+    ):
+        self.moment, self.end, self.at = moment, end, at
         self.seen = 0
         self.died = ""
 
     def tick(self, what: str) -> None:
-        if self.seen == self.moment:
+        if self.seen == self.moment or (self.at and fnmatchcase(what, self.at)):
             self.died = what
         self.seen += 1
         if self.died and self.end is Killed:
@@ -109,7 +113,7 @@ def _text(value: str | bytes) -> str:
 
 def _parse(said: bytes, method: str) -> HTTPResponse:
     answer = http.client.HTTPResponse(SimpleNamespace(makefile=lambda _mode: io.BytesIO(said)))
-    answer._method = method  # noqa: SLF001 - there is no connection that would set it
+    answer._method = method
     answer.begin()
     return HTTPResponse(
         body=io.BytesIO(answer.read()),
@@ -154,7 +158,7 @@ class DirectSite(Site):
 @contextlib.contextmanager
 def journal_moments(site: DirectSite, patch):
     """Lets a life end around a write of the journal, and leave an unfinished file."""
-    write = journal.Journal._write  # noqa: SLF001 - the moment of its death is the point
+    write = journal.Journal._write
 
     def dying(self, state, steps):
         name = next(reversed(steps), "")

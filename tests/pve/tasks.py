@@ -71,6 +71,12 @@ class Task:
             self.log.append("TASK OK")
 
 
+def _places(task: Task) -> set[str]:
+    """Its node, its storages, and their names whatever the node."""
+    names = {storage.rpartition(":")[2] for storage in task.storages}
+    return {task.node, *task.storages, *names}
+
+
 class TaskList:
     """Tasks of all nodes, by UPID, in the order of their start."""
 
@@ -96,6 +102,7 @@ class TaskList:
         """Runs a task's work now, unless it was stopped before."""
         if self._open.pop(task.upid, None) and task.exitstatus is None:
             task.run()
+            task.work = lambda _task: None  # what it held is not needed any more
 
     def make(
         self, node: str, kind: str, about: str, user: str, work: Callable[[Task], None]
@@ -118,8 +125,8 @@ class TaskList:
 
     def _count(self, task: Task) -> None:
         running = [other for other in self._open.values() if other.kind == task.kind]
-        for place in (task.node, *task.storages):
-            here = sum(1 for other in running if place in {other.node, *other.storages})
+        for place in _places(task):
+            here = sum(1 for other in running if place in _places(other))
             key = (task.kind, place)
             self.peak[key] = max(self.peak.get(key, 0), here)
 

@@ -221,7 +221,7 @@ def test_powershell_parses(path):
 KNOWN_TEXT = """
 Add-VMDvdDrive Add-VMHardDiskDrive Add-VMNetworkAdapter Add-WdsDriverPackage ConvertFrom-Json
 Copy-Item Copy-WdsInstallImage Enable-VMTPM ForEach-Object Get-CimAssociatedInstance
-Get-CimInstance Get-Content Get-Credential Get-Date Get-FileHash Get-ItemProperty Get-VM
+Get-CimInstance Get-Command Get-Content Get-Credential Get-Date Get-FileHash Get-ItemProperty Get-VM
 Get-VMDvdDrive Get-VMHardDiskDrive Get-VMHost Get-VMNetworkAdapter Get-WdsBootImage
 Get-WdsClient Get-WdsDriverPackage Get-WdsInstallImage Get-WdsInstallImageGroup Import-Module
 Import-WdsBootImage Import-WdsDriverPackage Import-WdsInstallImage Invoke-CimMethod Join-Path

@@ -4,7 +4,10 @@ import contextlib
 import http.client
 import json
 import os
+import re
+import signal
 import socket
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -13,7 +16,7 @@ import pytest
 
 from builder.errors import ExitCode, WinseedError
 from builder.serve import TreeServer, load_tree
-from tests.command import winseed
+from tests.command import clean_environment, command_line, winseed
 
 BIG = bytes(range(256)) * 4096
 MAC = "bc-24-11-00-00-01"
@@ -214,3 +217,46 @@ def test_a_port_that_is_taken(tree, capsys):
         done = winseed(capsys, "serve", tree, "--listen", f"127.0.0.1:{port}")
     assert done.code == ExitCode.SPEC
     assert "cannot listen" in done.err
+
+
+def test_the_verb_says_where_and_ends_with_ctrl_c(tree):
+    with subprocess.Popen(
+        command_line("serve", tree, "--listen", "127.0.0.1:0"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=clean_environment(),
+        text=True,
+    ) as process:
+        address = process.stdout.readline()
+        port = int(re.fullmatch(r"http://127\.0\.0\.1:(\d+)/boot\.ipxe\n", address)[1])
+        assert ask(port, f"/boot/{MAC}.ipxe")[0] == 200
+        assert ask(port, "/media/x/boot.wim")[0] == 200
+        assert ask(port, "/secret/login.cmd")[0] == 404
+        # a request is told when it is answered, so a little after its answer
+        lines = [process.stderr.readline().rstrip() for _ in range(3)]
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=20) == ("", "")
+    assert process.returncode == 0
+    lines.sort(key=lambda line: (" 404" in line, "2/2" in line))
+    assert lines[0].startswith(f"a1 boot/{MAC}.ipxe 14 bytes")
+    assert lines[1].startswith("a1 2/2 media/x/boot.wim 1.0 MB")
+    assert lines[2] == "a1 secret/login.cmd 404"
+
+
+def test_only_loopback_by_default_and_a_word_for_more(tree):
+    from builder.cli.serve import command
+
+    (listen,) = [option for option in command.params if option.name == "listen"]
+    assert listen.default.startswith("127.0.0.1:")
+    with subprocess.Popen(
+        command_line("serve", tree, "--listen", "0.0.0.0:0", "--expose-secrets"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=clean_environment(),
+        text=True,
+    ) as process:
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=20)
+    assert "served to everybody who reaches 0.0.0.0" in err
+    assert "this server is for a lab" in err

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from builder.install.events import Event
+from builder.install.events import Event, EventKind
 from builder.install.fleet import HostResult
 from builder.media import signer
 from builder.proxmox.api import Api
@@ -71,7 +71,7 @@ class Told(list[Event]):
         super().append(event)
         self.pace()
         self.pace.rate = RATES.get(event.phase, RATE)
-        if event.phase != self.stage:
+        if event.phase != self.stage or event.kind is EventKind.NOTE:
             self.stage = event.phase
             self.picture(f"{len(self):03}-{event.phase.replace(' ', '-')}")
 

@@ -91,9 +91,11 @@ class QemuCluster(FakeCluster):
         return guest.collect(pid) if isinstance(guest, QemuGuest) else None
 
     def __exit__(self, *reason: object) -> None:
-        super().__exit__(*reason)
-        for machine in self.machines:
-            machine.close()
+        try:
+            super().__exit__(*reason)
+        finally:
+            for machine in self.machines:
+                machine.close()
 
 
 class HostVm(LabVm):

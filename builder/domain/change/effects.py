@@ -95,7 +95,7 @@ def preflight(run: DcRun) -> None:
         told = ask_partner(run, "preflight-partner", Step.PREFLIGHT)
         facts = dataclasses.replace(facts, partner=load_partner(told))
     for note in survey.notes:
-        run.note(note)
+        run.warn(note)
     judged = judge_preflight(plan, facts, run.accepted, again=bool(state.rounds))
     run.show(judged)
     reason = "; ".join(finding.what for finding in judged.blocking) or _refusal(run, judged)
@@ -140,5 +140,5 @@ def held_roles(roles: Roles, host: str) -> tuple[str, ...]:
 
 def restart_for(run: DcRun, step: Step) -> None:
     """The new server again, because a result asks for it. Raises WinseedError."""
-    run.say(f"restart for {step.value}")
+    run.say(f"restart, which {step.value} asks for")
     restart(run)

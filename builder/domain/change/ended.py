@@ -35,7 +35,7 @@ def judged(run: DcRun, findings: Iterable[Finding]) -> Ended:
         if finding.level is Level.HARD:
             bad.append(f"{finding.what} ({finding.hint})" if finding.hint else finding.what)
         elif finding.level is not Level.OK:
-            run.note(f"{finding.id}: {finding.what}")
+            run.warn(f"{finding.id}: {finding.what}")
     return failed("; ".join(bad)) if bad else DONE
 
 

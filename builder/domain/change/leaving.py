@@ -4,6 +4,7 @@ import dataclasses
 
 from builder.domain.calls import DcSecrets, call_dc, make_payload
 from builder.domain.change.ended import DONE, Ended, judged, numbered
+from builder.domain.change.outside import judge_locators, judge_partner, look_for_old, outside
 from builder.domain.change.power import switch_off
 from builder.domain.change.run import DcRun, ask_partner, call_id, target_agent
 from builder.domain.facts import load_clean, load_off
@@ -13,8 +14,6 @@ from builder.domain.steps import Step
 from builder.files import create_private_file
 from builder.media.attachment import load_secret_text
 from builder.values import Secret
-
-PORTS = (389, 445, 88)
 
 
 def move_roles(run: DcRun) -> Ended:
@@ -42,13 +41,10 @@ def power_off(run: DcRun) -> Ended:
 
 def prove_off(run: DcRun) -> Ended:
     """Nothing answers in its place, as seen from the partner; of one outside, from here as well."""
-    plan = run.plan
     facts = load_off(ask_partner(run, "prove-off", Step.PROVE_OFF))
-    if plan.partner is not None and not plan.partner.inside:
-        places = [(place, port) for place in (plan.fqdn, *plan.addresses) for port in PORTS]
-        seen = tuple(f"{place}:{port}" for place, port in places if run.probe(place, port))
-        facts = dataclasses.replace(facts, answers=(*facts.answers, *seen))
-    return judged(run, judge_off(plan, facts))
+    if outside(run.plan):
+        facts = dataclasses.replace(facts, answers=(*facts.answers, *look_for_old(run)))
+    return judged(run, judge_off(run.plan, facts))
 
 
 def seize_roles(run: DcRun) -> Ended:
@@ -72,7 +68,10 @@ def clean_dns(run: DcRun) -> Ended:
 def verify_clean(run: DcRun) -> Ended:
     """The name is free, and the partner is what it has to be."""
     told = ask_partner(run, "verify-clean", Step.VERIFY_CLEAN)
-    return judged(run, judge_clean(run.plan, load_clean(told)))
+    findings = judge_clean(run.plan, load_clean(told))
+    if outside(run.plan):
+        findings = (*findings, *judge_partner(run), *judge_locators(run, there=False))
+    return judged(run, findings)
 
 
 def stage(run: DcRun) -> Ended:

@@ -24,7 +24,7 @@ AGAIN: dict[Step, Callable[[DcRun], Ended]] = {
 
 def look(run: DcRun, step: Step) -> None:
     """Find out whether `step` happened, and write it. Raises WinseedError when nobody can tell."""
-    run.say(f"{step.value}: looking whether it happened")
+    run.say(f"{step.value} is looked for")
     if step in AGAIN:
         end_step(run, step, AGAIN[step])
     else:

@@ -19,7 +19,7 @@ def switch_off(run: DcRun) -> None:
     """Off, and not started again with its node: between here and there it must not come back."""
     guest = target_vm(run)
     if guest is None:
-        run.note(f"{run.plan.host} has no VM in this cluster: make sure that nobody starts it")
+        run.warn(f"{run.plan.host} has no VM in this cluster: make sure that nobody starts it")
         return
     config = inspect_config(run.api, guest.node, guest.vmid)
     onboot = config.setting("onboot") == "1"

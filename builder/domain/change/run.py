@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from builder.domain.calls import DcSecrets, call_dc, make_payload
 from builder.domain.change.by_hand import AwaitedError, take_answer
 from builder.domain.change.journal import DcJournal
+from builder.domain.change.outlook import Outlook
 from builder.domain.facts import MediaFacts
 from builder.domain.machine import Policy
 from builder.domain.plan import DcPlan
@@ -16,7 +17,7 @@ from builder.domain.survey import find_vm
 from builder.errors import ExitCode, WinseedError
 from builder.guest.call import GuestError, GuestTrouble, call_guest
 from builder.guest.envelope import Json, load_script
-from builder.install.jobs import Workshop, make_teller
+from builder.install.jobs import Workshop
 from builder.install.journal import Journal, load_journal
 from builder.install.opening import Case, Entropy
 from builder.proxmox.agent import GuestAgent
@@ -32,9 +33,10 @@ HIDDEN = "***"
 
 @record
 class DcRun:
-    """One call on one host. `show` gets each preflight as it was judged, `note` lines for people.
+    """One call on one host. `tell` gets the steps, `show` each preflight as it was judged, `note`
+    lines for people and `warn` those that need a look.
 
-    `probe`: whether a TCP port answers, as seen from here.
+    `outlook`: what can be seen of the domain from here.
     `retry`: seconds between two looks at what takes its time; `patience`: how long they go on.
     """
 
@@ -47,9 +49,11 @@ class DcRun:
     media: MediaFacts
     policy: Policy
     accepted: frozenset[str]
+    tell: Callable[[str], None]
     show: Callable[[Preflight], None]
     note: Callable[[str], None]
-    probe: Callable[[str, int], bool]
+    warn: Callable[[str], None]
+    outlook: Outlook
     retry: float = 30.0
     patience: float = 3600.0
 
@@ -70,7 +74,7 @@ class DcRun:
 
     def say(self, text: str) -> None:
         """Tell what happens now."""
-        make_teller(self.shop, self.plan.host)(text)
+        self.tell(text)
 
     def write(
         self, step: Step, standing: Standing, *, result: int | None = None, reason: str = ""

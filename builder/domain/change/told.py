@@ -121,7 +121,9 @@ def report_lines(run: DcRun) -> list[str]:
         lines.append(f"VM {engine.state.vmid} on {engine.state.node}")
         lines += _password_lines(run, administrator_file(folder, engine.state))
         if engine.state.unused:
-            lines.append(f"the old disks are kept: winseed reinstall {plan.host} --accept")
+            lines.append(
+                f"destroy the old disks once you trust it: winseed reinstall {plan.host} --accept"
+            )
     lines += _disk_lines(run.state)
     lines.append("make a system state backup of it soon")
     if plan.user:

@@ -1,6 +1,7 @@
 """Whether the new DC works: asked again until it does, or until patience ends."""
 
 from builder.domain.calls import call_dc
+from builder.domain.change.outside import judge_locators
 from builder.domain.change.run import DcRun, ask_partner, ask_target, target_agent
 from builder.domain.findings import Finding, Level, warn
 from builder.domain.health import SeenFacts, judge_health, load_health, load_seen
@@ -36,7 +37,8 @@ def _look(run: DcRun) -> tuple[Finding, ...]:
     findings = judge_health(plan, health, seen, partners=partners)
     if seen is None and plan.partner is not None:
         what = f"{plan.partner.name} was not asked: it is outside this cluster"
-        return (*findings, warn("seen", what, "look there: repadmin /showrepl"))
+        seen_here = judge_locators(run, there=True)
+        return (*findings, warn("seen", what, "look there: repadmin /showrepl"), *seen_here)
     return findings
 
 
@@ -63,6 +65,6 @@ def _diagnose(run: DcRun) -> None:
         path = run.case.folder / DIAGNOSIS
         write_file(path, "\n".join(texts).encode())
     except WinseedError as error:
-        run.note(f"dcdiag: {error.what}")
+        run.warn(f"dcdiag: {error.what}")
     else:
         run.note(f"dcdiag and repadmin, to be read: {path}")

@@ -42,8 +42,13 @@ function New-Machine {
     if (Test-Path -LiteralPath $disk) {
         throw ('{0} exists: it may hold somebody''s data, so it is not used' -f $disk)
     }
+    New-Item -ItemType Directory -Force -Path (Split-Path -Parent $disk) | Out-Null
     New-VM -Name $name -Generation 2 -MemoryStartupBytes 4096MB -Path $Folder -NewVHDPath $disk -NewVHDSizeBytes 60GB -SwitchName $SwitchName | Out-Null
-    Set-VM -Name $name -ProcessorCount 2 -AutomaticCheckpointsEnabled $false -CheckpointType Disabled
+    Set-VM -Name $name -ProcessorCount 2 -CheckpointType Disabled
+    # Hyper-V of Server 2016 makes none by itself and does not know the switch.
+    if ((Get-Command Set-VM).Parameters.ContainsKey('AutomaticCheckpointsEnabled')) {
+        Set-VM -Name $name -AutomaticCheckpointsEnabled $false
+    }
     Set-VMMemory -VMName $name -DynamicMemoryEnabled $true
     # Addresses are given by MAC address, so each card gets the one of the plan.
     Get-VMNetworkAdapter -VMName $name | Rename-VMNetworkAdapter -NewName 'net0'
