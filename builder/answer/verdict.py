@@ -5,9 +5,7 @@ from builder.errors import ExitCode, Problem, WinseedError
 from builder.plan.model import Plan
 
 
-def refuse_findings(
-    plan: Plan, answer: bytes, *, kind: AnswerKind = AnswerKind.SETUP
-) -> None:
+def refuse_findings(plan: Plan, answer: bytes, *, kind: AnswerKind = AnswerKind.SETUP) -> None:
     """Raise WinseedError (ANSWER) for every error and warning that `plan` does not accept."""
     accepted = {finding.id for finding in plan.accepted}
     findings = lint_answer(answer, name="autounattend.xml", release=plan.release, kind=kind)

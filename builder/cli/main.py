@@ -31,7 +31,7 @@ VERBS = {
     "lint": "judge any answer file, ISO or folder",
     "rehearse": "walk what Setup will do with these discs on this machine",
     "fetch": "download virtio-win.iso and check it",
-    "noprompt": "make a Windows ISO start without \"Press any key\"",
+    "noprompt": 'make a Windows ISO start without "Press any key"',
     "doctor": "check a cluster for what an installation needs",
     "deploy": "create a VM, install Windows on it, prove it, clean up",
     "dc": "domain controllers: print the runbook of a change",

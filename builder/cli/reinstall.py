@@ -93,6 +93,7 @@ def command(
         finish([functools.partial(undo_host, shop, folder, host.name)])
         return
     if accept:
+        _refuse_unfinished(folder)
         confirm(host.name, yes, f"the old disks of {host.name} are destroyed for good")
         finish([functools.partial(accept_host, shop, folder, host.name)])
         return
@@ -111,6 +112,13 @@ def command(
         return
     confirm(host.name, yes, f"Windows is installed anew on VM {existing.guest.vmid}")
     finish([functools.partial(deploy_host, shop, case, opened)])
+
+
+def _refuse_unfinished(folder: Path) -> None:
+    """The old disk of a domain controller is kept until its domain is in order."""
+    from builder.domain.change.standing import refuse_unfinished
+
+    refuse_unfinished(folder)
 
 
 def _open(

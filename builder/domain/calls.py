@@ -1,6 +1,8 @@
 """What each script of `winseed dc` is given, and how it is called on a DC or a future one.
 
-Secrets are `Secret`s until they reach standard input; nothing here shows or keeps one.
+Secrets are `Secret`s until they reach standard input; nothing here shows or keeps one. The agent
+runs as SYSTEM: that a DC lets it change the directory over its own LDAP, and that a workgroup
+computer is promoted straight away with a domain credential, is believed (FT47, FT44).
 """
 
 from collections.abc import Collection, Mapping

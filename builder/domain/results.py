@@ -2,6 +2,7 @@
 
 1 to 4 are successes and 0 does not exist: MicrosoftDocs/windowsserverdocs,
 Troubleshooting-Domain-Controller-Deployment.md. The words are data (`tables/promotion.toml`).
+Where a result carries its number is believed (FT48).
 """
 
 import enum

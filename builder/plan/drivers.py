@@ -131,9 +131,7 @@ def wanted_drivers(machine: Machine) -> tuple[Driver, ...]:
 def start_packages(drivers: DriverPlan) -> tuple[DriverPackage, ...]:
     """What Windows PE needs before it has a network: cards and storage, nothing else."""
     cards = {driver.name for driver in known_drivers() if driver.device == NETWORK_DEVICE}
-    return tuple(
-        package for package in drivers.packages if package.boot or package.driver in cards
-    )
+    return tuple(package for package in drivers.packages if package.boot or package.driver in cards)
 
 
 def choose_drivers(machine: Machine, release: Release, facts: VirtioFacts) -> DriverChoice:

@@ -275,9 +275,7 @@ class MachineSpec(Table):
     virtiofs: bool = Field(default=False, description="A virtiofs share.")
     vga: Literal["std", "virtio", "qxl"] = Field(default="std", description="Display.")
     onboot: bool = Field(default=False, description="Start with the node, once it is settled.")
-    tags: tuple[Tag, ...] = Field(
-        default=("winseed",), strict=False, description="Tags of the VM."
-    )
+    tags: tuple[Tag, ...] = Field(default=("winseed",), strict=False, description="Tags of the VM.")
     vmid: Vmid = Field(default=0, description="VMID; 0: the next free one.")
     node: OptionalNode = Field(default="", description="Node of the VM. Default: proxmox.node.")
     windows_volid: OptionalVolid = Field(

@@ -4,6 +4,7 @@
 """
 
 import random
+import re
 
 from builder.errors import ExitCode, WinseedError
 from builder.install.fleet import Interrupted
@@ -151,6 +152,9 @@ class Scene:
                 continue
             ids = [id_ for _, id_ in windows.effects]
             assert len(ids) == len(set(ids)), f"done twice: {windows.effects}"
+            # what a death has cut off is run again as ID.2, and that alone
+            calls = {(name, re.sub(r"\.\d+$", "", id_)) for name, id_ in windows.effects}
+            assert len(calls) == len({name for name, _ in calls}), f"twice: {windows.effects}"
             names = [account.name for account in windows.accounts]
             assert len(names) == len(set(names))
 

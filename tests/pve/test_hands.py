@@ -255,14 +255,35 @@ class Broken(WindowsGuest):
             self.windows.build = 17763
 
 
+class Failing(WindowsGuest):
+    """A step of the first boot fails."""
+
+    def _finish_boot(self, phase):
+        if self.windows and phase == "first boot":
+            self.windows.failed_steps = ["settings"]
+        super()._finish_boot(phase)
+
+
 def test_a_definite_failure_leaves_a_vm_that_can_start(scene):
-    scene.pve.make_guest = lambda vm: Broken(vm, scene.pve, QUICK)
+    scene.pve.make_guest = lambda vm: Failing(vm, scene.pve, QUICK)
     result = scene.live(scene.site.deploy)
     assert result.outcome is Outcome.KEPT
     assert not scene.readable_isos()
     vm = scene.pve.vms[100]
-    assert vm.config["sata0"] == "none,media=cdrom"
     assert vm.running
+    named = [text.partition(",")[0] for text in vm.config.values() if "media=cdrom" in text]
+    there = scene.pve.storages["local"].on("pve1")
+    assert [one for one in named if one != "none" and one not in there] == []
+
+
+def test_an_answer_iso_that_was_uploaded_again_is_named_again(scene):
+    scene.pve.faults.kill_worker("qmstart", at="before")
+    scene.pve.faults.fail("DELETE */qemu/*", answer=500, reason="not now", times=9)
+    assert scene.live(scene.site.deploy).outcome is Outcome.OPEN
+    assert not scene.readable_isos()
+    scene.pve.faults.clear()
+    scene.live(scene.site.resume, WATCHING)
+    assert scene.readable_isos(), "there is one again, and check_books has found it named"
 
 
 def test_a_setup_that_stands_still_keeps_its_iso_and_says_so(scene):

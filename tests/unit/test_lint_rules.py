@@ -53,9 +53,7 @@ def near_text(case: dict[str, Any]) -> str:
     return edited(case.get("near", []))
 
 
-def found(
-    text: str, *, name: str, release: str | None, kind: str | None = None
-) -> list[Finding]:
+def found(text: str, *, name: str, release: str | None, kind: str | None = None) -> list[Finding]:
     told = AnswerKind(kind) if kind else None
     return list(lint_answer(text.encode(), name=name, release=release, kind=told))
 

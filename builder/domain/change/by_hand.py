@@ -38,7 +38,7 @@ def write_question(
     payload = make_payload(script, plan, DcSecrets(), back=back)
     found = load_dc_script(script)
     text = render_text(
-        "scripts/by-hand.ps1.j2",
+        "scripts/partner/by-hand.ps1.j2",
         {
             "name": script,
             "partner": plan.partner.name if plan.partner else "",

@@ -7,7 +7,7 @@ from builder.domain.change.journal import NAME, DcJournal, load_dc_journal
 from builder.domain.change.told import OLD_DISKS
 from builder.domain.machine import Finish, Policy, next_step, old_disk
 from builder.domain.state import Standing
-from builder.errors import WinseedError
+from builder.errors import ExitCode, WinseedError
 
 
 def find_changes(output: Path) -> tuple[tuple[DcJournal, ...], tuple[str, ...]]:
@@ -21,6 +21,20 @@ def find_changes(output: Path) -> tuple[tuple[DcJournal, ...], tuple[str, ...]]:
         else:
             found += [journal] if journal else []
     return tuple(found), tuple(broken)
+
+
+def refuse_unfinished(folder: Path) -> None:
+    """Raise WinseedError (UNSAFE) while a change to a domain is under way in a host's folder."""
+    journal = load_dc_journal(folder)
+    if journal is None:
+        return
+    row = change_row(journal)
+    if row["next"]:
+        raise WinseedError(
+            f"{row['fqdn']} is not done: dc {row['verb']}, {row['standing']}",
+            code=ExitCode.UNSAFE,
+            hint=f"its old disk is kept until the domain is in order: {row['next']}",
+        )
 
 
 def change_lines(journal: DcJournal) -> list[str]:
