@@ -200,6 +200,16 @@ def test_a_copy_that_ends_after_the_kill(scene):
     assert not scene.readable_isos()
 
 
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_an_answer_that_is_lost_while_all_is_unmade(scene, moment):
+    scene.pve.faults.kill_worker("qmstart", at="before")
+    lost = scene.pve.faults.fail("DELETE */qemu/*", answer=596, moment=moment)
+    result = scene.live(scene.site.deploy)
+    assert lost.hits == 1
+    assert result.outcome is Outcome.UNDONE, words(result)
+    assert not scene.pve.vms
+
+
 @pytest.mark.parametrize("call", ["PUT */config", "POST */config"])
 def test_a_configuration_that_somebody_else_changes_meanwhile(scene, call):
     fault = scene.pve.faults.fail(
