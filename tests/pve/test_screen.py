@@ -210,7 +210,9 @@ def test_what_is_no_rfb_is_refused(pve, api, vm, name):
     pve.faults.fail_console(stage, content)
     error = refused(lambda: take_screenshot(api, "pve1", 101))
     expected = Trouble.REFUSED if name == "no security" else Trouble.MALFORMED
-    assert error.trouble is expected, error.what
+    # after each change of size we ask again, and may see first that the server has hung up
+    gone = {Trouble.UNKNOWN} if name == "ever larger" else set()
+    assert error.trouble in {expected} | gone, error.what
 
 
 def test_what_is_no_websocket_is_refused(pve, api, vm):
