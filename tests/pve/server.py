@@ -59,6 +59,7 @@ class Front(ThreadingHTTPServer):
         self.open: set[socket.socket] = set()
         self.acceptor: threading.Thread | None = None
         self.stopped = False
+        self.serving: list[threading.Thread] = []
         super().__init__(address, Exchange)
 
     def server_bind(self) -> None:
@@ -87,6 +88,17 @@ class Front(ThreadingHTTPServer):
         self.stopped = True
         self.close_connections()
         self.server_close()
+        for thread in self.serving:  # one that is left behind would be there when a test forks
+            thread.join(timeout=2)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Serves a connection in a thread that `stop` waits for."""
+        self.serving = [thread for thread in self.serving if thread.is_alive()]
+        thread = threading.Thread(
+            target=self.process_request_thread, args=(request, client_address), daemon=True
+        )
+        self.serving.append(thread)
+        thread.start()
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         return self.pve.nodes[self.node].online  # a dead node's port: closed at once
