@@ -3,6 +3,7 @@
 import contextlib
 import ipaddress
 import re
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,9 +46,11 @@ def command(out: Path, listen: str, expose_secrets: bool) -> None:
     tree = load_tree(out)
     address = _address(listen)
     started: dict[str, float] = {}
+    turn = threading.Lock()
 
     def tell(served: "Served") -> None:
-        console.line(_line(served, started))
+        with turn:
+            console.line(_line(served, started))
 
     try:
         server = TreeServer(address, tree, expose_secrets=expose_secrets, tell=tell)
@@ -69,6 +72,8 @@ def command(out: Path, listen: str, expose_secrets: bool) -> None:
             console.warn("this server is for a lab: no encryption, no accounts")
         click.echo(f"http://{shown}:{port}/boot.ipxe")
         server.serve_forever(poll_interval=0.2)
+    # kept for good: a thread that still wrote while the interpreter ends would abort it
+    turn.acquire()
 
 
 def _address(text: str) -> tuple[str, int]:
