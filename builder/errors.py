@@ -5,7 +5,7 @@ Anything else that reaches the command line is our bug and exits with 1.
 
 import enum
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from builder.record import record
 
@@ -57,3 +57,20 @@ class WinseedError(Exception):
         """Travel between processes, which keyword-only arguments would not survive."""
         make = functools.partial(type(self), code=self.code, hint=self.hint, problems=self.problems)
         return make, (self.what,)
+
+
+def combine_errors(failed: Sequence[WinseedError], total: int) -> WinseedError:
+    """One error for one host; for several, each with its own words, the gravest code."""
+    unique = list({(error.what, error.problems): error for error in failed}.values())
+    if len(unique) == 1:
+        return unique[0]
+    problems = tuple(
+        problem
+        for error in unique
+        for problem in (Problem(where="", what=error.what, hint=error.hint), *error.problems)
+    )
+    return WinseedError(
+        f"{len(failed)} of {total} hosts failed",
+        code=ExitCode(max(error.code for error in unique)),
+        problems=problems,
+    )

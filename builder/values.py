@@ -10,6 +10,8 @@ import ipaddress
 import re
 from typing import NewType, Self
 
+DEFAULT_EPOCH = 1577836800  # 2020-01-01: what is built without SOURCE_DATE_EPOCH is reproducible
+
 
 class Edition(enum.Enum):
     """What Microsoft calls the installation option."""

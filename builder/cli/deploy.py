@@ -12,7 +12,6 @@ from builder.cli.connection import proxmox_options
 from builder.cli.installing import (
     VERSION,
     Relay,
-    combined,
     folder_of,
     make_cases,
     make_entropy,
@@ -30,7 +29,7 @@ from builder.cli.installing import (
 from builder.cli.main import make_console
 from builder.cli.options import Call, host_argument, host_options
 from builder.console import Console
-from builder.errors import ExitCode, WinseedError
+from builder.errors import ExitCode, WinseedError, combine_errors
 
 if TYPE_CHECKING:
     from builder.install.opening import Case, Opened
@@ -99,7 +98,7 @@ def command(
     if dry_run:
         _show(opened, console, as_json=as_json)
         if early:
-            raise combined([error for _, error in early], len(cases))
+            raise combine_errors([error for _, error in early], len(cases))
         return
     finish(
         [functools.partial(deploy_host, shop, case, one) for case, one in opened],

@@ -1,12 +1,12 @@
 """`winseed doctor`: whether an installation can start on a cluster; changes nothing there."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import click
 
 from builder.cli.connection import proxmox_options
+from builder.cli.installing import sizes_of
 from builder.cli.main import make_console
 from builder.cli.options import Call, host_options
 from builder.errors import ExitCode, WinseedError
@@ -25,10 +25,10 @@ def command(call: Call, connect: Callable[..., Any], as_json: bool) -> None:
     another disc installed, 3 when an ISO is missing, 2 when the spec has to change.
     """
     from builder.proxmox.checkup import checkup_document, checkup_lines, inspect_checkup
-    from builder.proxmox.wanted import files_of, make_wanted
+    from builder.proxmox.wanted import make_wanted
     from builder.report import render_json
 
-    sizes = {path: size for host in call.site.hosts for path, size in _sizes(files_of(host))}
+    sizes = sizes_of(call.site.hosts)
     wanted = [
         make_wanted(host, call.site.proxmox, site=call.site.spec.name, sizes=sizes)
         for host in call.site.hosts
@@ -44,12 +44,3 @@ def command(call: Call, connect: Callable[..., Any], as_json: bool) -> None:
             code=checkup.code,
             hint="the lines that begin with `stop` say why and what to do",
         )
-
-
-def _sizes(paths: tuple[Path, ...]) -> list[tuple[Path, int]]:
-    """The bytes of local files; WinseedError (SPEC) for one that is not there."""
-    try:
-        return [(path, path.stat().st_size) for path in paths]
-    except OSError as error:
-        what = f"cannot read {error.filename}: {error.strerror or error}"
-        raise WinseedError(what, code=ExitCode.SPEC) from None

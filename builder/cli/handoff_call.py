@@ -9,7 +9,7 @@ import click
 
 from builder.cli.options import Call, disc_options, shelf_of_call
 from builder.console import Console
-from builder.errors import ExitCode, Problem, WinseedError
+from builder.errors import Problem, WinseedError, combine_errors
 from builder.record import record
 
 if TYPE_CHECKING:
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from builder.plan.model import Plan
     from builder.rehearsal.model import Rehearsal
     from builder.spec.model import HostSpec
-
-DEFAULT_EPOCH = 1577836800  # 2020-01-01, as `winseed iso`
 
 
 def handoff_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -91,7 +89,7 @@ def plan_hosts(
                 console.hide(*plan.secrets)
                 plans.append(plan)
     if failed:
-        raise combined(failed, len(call.site.hosts))
+        raise combine_errors(failed, len(call.site.hosts))
     return plans
 
 
@@ -180,7 +178,7 @@ def tell(result: Handed, console: Console, *, as_json: bool) -> None:
         )
     stops = [error for walk in result.rehearsals if (error := _stopped(walk))]
     if stops:
-        raise combined(stops, len(result.plans))
+        raise combine_errors(stops, len(result.plans))
 
 
 def tell_dry(plans: "Sequence[Plan]", out: Path, *, as_json: bool) -> None:
@@ -194,23 +192,6 @@ def tell_dry(plans: "Sequence[Plan]", out: Path, *, as_json: bool) -> None:
         return
     for plan in plans:
         click.echo(f"would write {plan.host} to {out}: {plan.release_name}, {plan.fingerprint}")
-
-
-def combined(failed: list[WinseedError], total: int) -> WinseedError:
-    """One error for one host; for several, each with its own words, the gravest code."""
-    unique = list({(error.what, error.problems): error for error in failed}.values())
-    if len(unique) == 1:
-        return unique[0]
-    problems = tuple(
-        problem
-        for error in unique
-        for problem in (Problem(where="", what=error.what, hint=error.hint), *error.problems)
-    )
-    return WinseedError(
-        f"{len(failed)} of {total} hosts failed",
-        code=ExitCode(max(error.code for error in unique)),
-        problems=problems,
-    )
 
 
 def _stopped(walk: "Rehearsal") -> WinseedError | None:

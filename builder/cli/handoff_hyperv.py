@@ -5,7 +5,6 @@ from pathlib import Path
 import click
 
 from builder.cli.handoff_call import (
-    DEFAULT_EPOCH,
     disc_of,
     handed,
     handoff_options,
@@ -41,7 +40,7 @@ def command(
     from builder.rehearsal.discs import windows_facts
 
     console = make_console()
-    epoch = source_date_epoch(DEFAULT_EPOCH)
+    epoch = source_date_epoch()
     refuse_foreign_folder(out)
     administrator = given_password(admin_password_file)
     plans = plan_hosts(

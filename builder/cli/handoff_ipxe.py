@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from builder.cli.handoff_call import (
-    DEFAULT_EPOCH,
     handed,
     handoff_options,
     password_files,
@@ -79,7 +78,7 @@ def command(
     from builder.handoff.walk import walk_network
 
     console = make_console()
-    epoch = source_date_epoch(DEFAULT_EPOCH)
+    epoch = source_date_epoch()
     refuse_foreign_folder(out)
     network = NetworkFlags(**flags)
     carrier = _carrier(network)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import click
 
 from builder.cli.handoff_call import (
-    DEFAULT_EPOCH,
     handed,
     handoff_options,
     password_files,
@@ -56,7 +55,7 @@ def command(
     from builder.plan.carrier import WdsServer
 
     console = make_console()
-    epoch = source_date_epoch(DEFAULT_EPOCH)
+    epoch = source_date_epoch()
     refuse_foreign_folder(out)
     carrier = WdsServer(group=_checked(image_group), guarded=inject)
     if inject:

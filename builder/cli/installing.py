@@ -15,7 +15,7 @@ import click
 from builder import __version__
 from builder.cli.options import Call, shelf_of_call
 from builder.console import Console
-from builder.errors import ExitCode, WinseedError
+from builder.errors import ExitCode, WinseedError, combine_errors
 
 if TYPE_CHECKING:
     from builder.install.fleet import HostResult
@@ -86,7 +86,7 @@ def make_cases(
     if administrator:
         console.hide(administrator.reveal())
     if failed:
-        raise combined(failed, len(call.site.hosts))
+        raise combine_errors(failed, len(call.site.hosts))
     return cases
 
 
@@ -249,25 +249,6 @@ def _row(result: "HostResult") -> dict[str, Any]:
         "hint": error.hint if error else "",
         "notes": list(result.notes),
     }
-
-
-def combined(failed: Sequence[WinseedError], total: int) -> WinseedError:
-    """One error for one host; for several, each with its own words, the gravest code."""
-    from builder.errors import Problem
-
-    unique = list({(error.what, error.problems): error for error in failed}.values())
-    if len(unique) == 1:
-        return unique[0]
-    problems = tuple(
-        problem
-        for error in unique
-        for problem in (Problem(where="", what=error.what, hint=error.hint), *error.problems)
-    )
-    return WinseedError(
-        f"{len(failed)} of {total} hosts failed",
-        code=ExitCode(max(error.code for error in unique)),
-        problems=problems,
-    )
 
 
 def sizes_of(hosts: Sequence["HostSpec"]) -> dict[Path, int]:

@@ -10,12 +10,11 @@ import click
 from builder.cli.main import make_console
 from builder.cli.options import Call, disc_options, shelf_of_call, source_date_epoch
 from builder.console import Console
-from builder.errors import ExitCode, Problem, WinseedError
+from builder.errors import ExitCode, Problem, WinseedError, combine_errors
 
 if TYPE_CHECKING:
     from builder.media.shelf import Shelf
 
-DEFAULT_EPOCH = 1577836800  # 2020-01-01: a build without SOURCE_DATE_EPOCH is reproducible as well
 FOLDER = "dist"
 
 
@@ -53,7 +52,7 @@ def command(
     from builder.report import iso_document, iso_lines, render_json
 
     console = make_console(quiet=not verbose)
-    epoch = source_date_epoch(DEFAULT_EPOCH)
+    epoch = source_date_epoch()
     plans = _make_plans(call, shelf, admin_password_file, console, on_medium=secrets_on_medium)
     facts = [_windows_facts(host, shelf) for host in call.site.hosts]
     jobs = [
@@ -78,7 +77,7 @@ def command(
         click.echo("\n".join(iso_lines(delivered)))
     failed += [error for item in delivered if (error := _stopped(item))]
     if failed:
-        raise _combined(failed, len(jobs))
+        raise combine_errors(failed, len(jobs))
 
 
 def _order_drivers(call: Call, shelf: "Shelf") -> None:
@@ -173,25 +172,8 @@ def _make_plans(
                 console.hide(*plan.secrets)
                 plans.append(plan)
     if failed:
-        raise _combined(failed, len(call.site.hosts))
+        raise combine_errors(failed, len(call.site.hosts))
     return plans
-
-
-def _combined(failed: list[WinseedError], total: int) -> WinseedError:
-    """One error for one host; for several, each with its own words, the gravest code."""
-    unique = list({(error.what, error.problems): error for error in failed}.values())
-    if len(unique) == 1:
-        return unique[0]
-    problems = tuple(
-        problem
-        for error in unique
-        for problem in (Problem(where="", what=error.what, hint=error.hint), *error.problems)
-    )
-    return WinseedError(
-        f"{len(failed)} of {total} hosts failed",
-        code=ExitCode(max(error.code for error in unique)),
-        problems=problems,
-    )
 
 
 def _targets(plans: list[Any], output: Path | None) -> Iterator[tuple[Any, Path]]:

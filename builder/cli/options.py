@@ -12,6 +12,7 @@ from click.core import ParameterSource
 
 from builder.errors import ExitCode, WinseedError
 from builder.record import record
+from builder.values import DEFAULT_EPOCH
 
 if TYPE_CHECKING:
     from builder.media.shelf import Shelf
@@ -195,14 +196,14 @@ def _read_spec(path: Path, *, required: bool) -> str | None:
         ) from None
 
 
-def source_date_epoch(default: int) -> int:
-    """SOURCE_DATE_EPOCH, or `default` so that the same input gives the same bytes.
+def source_date_epoch() -> int:
+    """SOURCE_DATE_EPOCH, or a fixed date so that the same input gives the same bytes.
 
     reproducible-builds.org, SOURCE_DATE_EPOCH specification.
     """
     text = os.environ.get("SOURCE_DATE_EPOCH", "")
     if not text:
-        return default
+        return DEFAULT_EPOCH
     # ISO 9660 dates end in 2155
     if not (text.isascii() and text.isdigit()) or int(text) >= 5_869_583_999:
         raise WinseedError(

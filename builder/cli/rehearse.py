@@ -8,13 +8,12 @@ import click
 
 from builder.cli.options import Call, disc_options, read_vm_config, shelf_of_call
 from builder.errors import ExitCode, WinseedError
+from builder.values import DEFAULT_EPOCH
 
 if TYPE_CHECKING:
     from builder.rehearsal.model import Rehearsal
     from builder.rehearsal.sources import Configuration
     from builder.spec.model import HostSpec
-
-EPOCH = 1577836800  # 2020-01-01; the disc that is rehearsed is thrown away
 
 
 @click.command("rehearse")
@@ -124,7 +123,7 @@ def _build(call: Call, host: "HostSpec", folder: Path) -> tuple[Path, Any]:
         version=__version__,
     )
     path = folder / f"{iso_name(plan)}.iso"
-    write_host(plan, path, epoch=EPOCH)
+    write_host(plan, path, epoch=DEFAULT_EPOCH)
     return path, plan
 
 

@@ -25,9 +25,9 @@ from builder.proxmox.inventory import inspect_isos
 from builder.proxmox.tasks import wait_for_task
 from builder.proxmox.upload import inspect_upload, upload_iso, wait_for_copies
 from builder.proxmox.vm import delete_volume, set_config
+from builder.values import DEFAULT_EPOCH
 
 ISO = "answer.iso"
-EPOCH = 1577836800  # 2020-01-01: the ISO depends on plan and secrets alone
 DELETE_TIME = 120.0
 NEUTRAL = {
     "README.TXT": InlineFile(
@@ -72,7 +72,7 @@ def check_machine(run: Run) -> None:
 
 def _build(run: Run) -> None:
     path = run.folder / ISO
-    built = write_host(run.order.plan, path, epoch=EPOCH)
+    built = write_host(run.order.plan, path, epoch=DEFAULT_EPOCH)
     upload = inspect_upload(path, node=run.state.node, storage=run.order.iso_storage, name=ISO)
     answer = Answer(path=str(path), size=upload.size, sha256=upload.sha256, volid="")
     if run.state.answer is not None:
@@ -252,7 +252,7 @@ def neutralise_answer(run: Trail) -> None:
 def _overwrite(run: Trail, answer: Answer) -> None:
     """An ISO that says nothing, under the same name: that takes Datastore.AllocateTemplate only."""
     path = run.folder / "empty.iso"
-    write_disc(path, NEUTRAL, label="WINSEED", epoch=EPOCH)
+    write_disc(path, NEUTRAL, label="WINSEED", epoch=DEFAULT_EPOCH)
     _send(run, path, answer.volid)
     path.unlink(missing_ok=True)
     run.keep(neutral=True)

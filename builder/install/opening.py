@@ -24,9 +24,7 @@ from builder.rehearsal.discs import windows_facts
 from builder.rehearsal.model import Rehearsal, Verdict
 from builder.rehearsal.plan import rehearse_plan
 from builder.spec.model import HostSpec, ProxmoxSpec
-from builder.values import Secret
-
-EPOCH = 1577836800  # 2020-01-01; the disc that is rehearsed is thrown away
+from builder.values import DEFAULT_EPOCH, Secret
 
 
 @record
@@ -175,7 +173,7 @@ def rehearse_order(case: Case, opened: Opened) -> Rehearsal:
         windows = windows_facts(case.shelf.image(path), case.shelf.windows(path))
     with tempfile.TemporaryDirectory(prefix="winseed-") as folder:
         iso = Path(folder) / "answer.iso"
-        write_host(opened.order.plan, iso, epoch=EPOCH)
+        write_host(opened.order.plan, iso, epoch=DEFAULT_EPOCH)
         return rehearse_plan(
             opened.order.plan, iso, windows=windows, machine=_machine_during_setup(opened)
         )

@@ -89,8 +89,9 @@ def test_the_search_is_the_one_of_the_rfc():
 @given(st.binary(max_size=200), st.sampled_from([ANSWER, ROOT]), st.integers(0, 120))
 def test_nothing_that_answers_is_more_than_an_answer(noise, good, cut):
     for text in (noise, good[:cut] + noise, good[:cut]):
-        load_targets(text)
-        load_root(text)
+        targets, root = load_targets(text), load_root(text)
+        assert targets is None or all(isinstance(name, str) for name in targets)
+        assert root is None or all(isinstance(value, str) for value in root.values())
 
 
 @pytest.fixture

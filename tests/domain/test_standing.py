@@ -10,6 +10,7 @@ from tests.domain.plans import make_plan
 
 def test_without_a_change_nothing_is_refused(tmp_path):
     refuse_unfinished(tmp_path)
+    assert not list(tmp_path.iterdir()), "looking writes nothing"
 
 
 def test_a_change_that_has_just_begun_keeps_the_old_disk(tmp_path):
